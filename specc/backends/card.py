@@ -1,0 +1,112 @@
+"""`README.md`: the numbers of an experiment on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from specc import ir
+from specc.backends import templates
+from specc.backends.artifact import Artifact
+from specc.backends.notice import notice
+from specc.backends.programs import program
+
+PATH = "README.md"
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stage with what is known of it."""
+
+    name: str
+    kind: str
+    rows: tuple[Row, ...]
+    memory: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
+    """One page."""
+    experiment, model = plan.experiment, plan.experiment.model
+    description = next((s.value for s in experiment.settings if s.path == "description"), "")
+    values = {
+        "title": experiment.name,
+        "description": description,
+        "notice": notice(),
+        "cluster": f"{plan.cluster.nodes} x {plan.cluster.devices_per_node} {plan.cluster.device.title}",
+        "model": tuple(_model(model, experiment.tokenizer)),
+        "stages": tuple(_section(plan, stage) for stage in experiment.stages),
+        "slurm": bool(plan.cluster.slurm),
+        "programs": tuple((stage.name, program(experiment, stage)) for stage in experiment.stages if stage.lowered),
+    }
+    return (Artifact(PATH, templates.render("card/card.md.j2", values)),)
+
+
+def _model(model: ir.Model, tokenizer: ir.Tokenizer) -> Iterator[Row]:
+    yield Row("parameters", f"{model.parameters:,}")
+    yield Row("active parameters", f"{model.active_parameters:,}")
+    yield Row("embedding parameters", f"{model.embedding_parameters:,}")
+    yield Row("layers x width", f"{model.num_layers} x {model.hidden_size:,}")
+    yield Row("context", f"{model.context_length:,} tokens")
+    yield Row("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} ids in {model.vocab_size:,} rows")
+    yield Row("forward FLOPs", f"{model.forward_flops_per_token(model.context_length):,} per token at full context")
+    yield Row("key/value cache", f"{model.kv_cache_values_per_token:,} values per token")
+
+
+def _section(plan: ir.Plan, stage: ir.Stage) -> Section:
+    placed = plan.stage(stage.name)
+    rows = tuple(row for row in _rows(plan, stage, placed) if row is not None)
+    return Section(stage.name, stage.kind, rows, tuple(_memory(placed)), placed.notes)
+
+
+def _rows(plan: ir.Plan, stage: ir.Stage, placed: ir.StagePlan) -> Iterator[Row | None]:
+    layout = placed.layout
+    yield _row("after", ", ".join(stage.after))
+    yield _row("layout", None if layout is None else _layout(layout))
+    yield _row("steps", None if placed.steps is None else f"{placed.steps:,}")
+    if placed.tokens is not None:
+        per_parameter = placed.tokens / plan.experiment.model.parameters
+        yield Row("tokens", f"{placed.tokens:,} ({per_parameter:,.2f} per parameter)")
+    yield _row("model FLOPs", None if placed.flops is None else f"{placed.flops:.3e}")
+    if placed.step_time_s is not None and placed.mfu is not None:
+        yield Row("step time", f"{placed.step_time_s:,.3g} s (MFU {placed.mfu:.1%})")
+    yield _row("duration", None if placed.duration_s is None else _duration(placed.duration_s))
+    yield _row("cost", None if placed.cost_usd is None else f"${placed.cost_usd:,.0f}")
+    yield _row("energy", None if placed.energy_kwh is None else f"{placed.energy_kwh:,.3g} kWh")
+
+
+def _row(name: str, value: str | None) -> Row | None:
+    return Row(name, value) if value else None
+
+
+def _layout(layout: ir.Layout) -> str:
+    zero = f" ZeRO-{layout.zero_stage}" if layout.zero_stage else ""
+    batch = (layout.micro_batch_size, layout.gradient_accumulation_steps, layout.data_parallel_size)
+    product = f"{batch[0]} x {batch[1]} x {batch[2]} sequences (micro-batch x accumulation x data-parallel)"
+    return f"{layout.engine}{zero}, {layout.activation_checkpointing} activation checkpointing, {product}"
+
+
+def _duration(seconds: float) -> str:
+    for limit, unit, size in ((120, "s", 1), (7200, "minutes", 60), (172_800, "hours", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 86400:,.1f} days"
+
+
+def _memory(placed: ir.StagePlan) -> Iterator[Row]:
+    if placed.memory is None:
+        return
+    for cause, size in placed.memory.by_cause:
+        yield Row(cause, f"{size / _GIB:,.2f} GiB")
+    limit = placed.memory_limit_bytes
+    offered = "" if limit is None else f" of {limit / _GIB:,.2f} GiB"
+    yield Row("**total**", f"**{placed.memory.total / _GIB:,.2f}**{offered}")

@@ -1,0 +1,95 @@
+"""`deepspeed/STAGE.json`: every value written out, nothing left for the engine to decide."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from specc import ir
+from specc.backends.artifact import Artifact
+
+_MIB = 2**20
+
+
+def path(stage: ir.Stage) -> str:
+    """Where the configuration of a stage lies."""
+    return f"deepspeed/{stage.name}.json"
+
+
+def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
+    """One configuration for each stage that has code and runs on DeepSpeed."""
+    return tuple(
+        Artifact(path(stage), json.dumps(configuration(plan, stage), indent=2) + "\n")
+        for stage in plan.experiment.stages
+        if stage.lowered and (layout := plan.stage(stage.name).layout) is not None and layout.engine == "deepspeed"
+    )
+
+
+def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
+    """DeepSpeed's own keys (deepspeed.ai/docs/config-json); buckets in elements, not bytes."""
+    layout, work = plan.stage(stage.name).layout, stage.work
+    assert isinstance(work, ir.Training), f"{stage.name} does not train"
+    assert layout is not None, f"{stage.name} has no layout"
+    return {
+        "train_batch_size": work.global_batch_size,
+        "train_micro_batch_size_per_gpu": layout.micro_batch_size,
+        "gradient_accumulation_steps": layout.gradient_accumulation_steps,
+        "gradient_clipping": work.max_grad_norm or 0.0,
+        "steps_per_print": work.options["log_every"],
+        "wall_clock_breakdown": False,
+        "bf16": {"enabled": work.precision == "bf16"},
+        # Gradients are summed in fp32 and sent in bf16's width: what the planner counts.
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "zero_optimization": _zero(plan.experiment.model, layout),
+        "zero_allow_untested_optimizer": False,
+        "zero_force_ds_cpu_optimizer": False,
+        "optimizer": {"type": "AdamW", "params": _adamw(work.optimizer, plan.cluster.device)},
+        "activation_checkpointing": {
+            "partition_activations": False,
+            "cpu_checkpointing": False,
+            "contiguous_memory_optimization": False,
+            "synchronize_checkpoint_boundary": False,
+            "profile": False,
+        },
+        "checkpoint": {"tag_validation": "Fail", "load_universal": False, "use_node_local_storage": False},
+    }
+
+
+def _zero(model: ir.Model, layout: ir.Layout) -> dict[str, Any]:
+    bucket = 256 * _MIB
+    common = {
+        "stage": layout.zero_stage,
+        "contiguous_gradients": True,
+        "overlap_comm": True,
+        "reduce_scatter": True,
+        "reduce_bucket_size": bucket,
+        "allgather_partitions": True,
+        "allgather_bucket_size": bucket,
+        "round_robin_gradients": False,
+    }
+    if layout.zero_stage < 3:
+        return common
+    block = model.layers[0].parameters
+    return {
+        **common,
+        "sub_group_size": 1_000_000_000,
+        # One block is gathered while the one before is computed; norms are small enough to stay.
+        "stage3_prefetch_bucket_size": block,
+        "stage3_max_live_parameters": 2 * block,
+        "stage3_max_reuse_distance": block,
+        "stage3_param_persistence_threshold": 10 * model.hidden_size,
+        "stage3_gather_16bit_weights_on_model_save": False,
+    }
+
+
+def _adamw(optimizer: ir.Component, device: ir.Device) -> dict[str, Any]:
+    fields = optimizer.fields
+    return {
+        "lr": fields["learning_rate"],
+        "betas": list(fields["betas"]),
+        "eps": fields["eps"],
+        "weight_decay": fields["weight_decay"],
+        "adam_w_mode": True,
+        # DeepSpeed's fused AdamW is a CUDA extension that it compiles on first use.
+        "torch_adam": device.name == "cpu",
+    }

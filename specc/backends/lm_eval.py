@@ -1,0 +1,91 @@
+"""`evaluate.py` and `suites/*.yaml`: what lm-eval is asked to score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from specc import ir
+from specc.backends import templates
+from specc.backends.artifact import Artifact
+from specc.backends.notice import notice
+
+KIND = "evaluate"
+BITS_PER_BYTE = "bits_per_byte"
+"""The task of ours: the loss on held-out documents, in bits for each byte of their text."""
+
+
+def program(experiment: ir.Experiment, stage: ir.Stage) -> str:
+    """`evaluate.py`, or `evaluate_STAGE.py` where an experiment evaluates more than once."""
+    only = sum(other.kind == KIND for other in experiment.stages) == 1
+    return "evaluate.py" if only else f"evaluate_{stage.name}.py"
+
+
+def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
+    """One program an evaluation stage, one file a suite."""
+    experiment = plan.experiment
+    stages = [stage for stage in experiment.stages if isinstance(stage.work, ir.Evaluation)]
+    suites = {suite.name: suite for stage in stages for suite in _evaluation(stage).suites}
+    return (
+        *(_program(experiment, stage) for stage in stages),
+        *(Artifact(_path(suite), _suite(experiment, suite)) for suite in suites.values()),
+    )
+
+
+def _evaluation(stage: ir.Stage) -> ir.Evaluation:
+    assert isinstance(stage.work, ir.Evaluation), f"{stage.name} does not evaluate"
+    return stage.work
+
+
+def _path(suite: ir.Suite) -> str:
+    return f"suites/{suite.name}.yaml"
+
+
+def _program(experiment: ir.Experiment, stage: ir.Stage) -> Artifact:
+    work = _evaluation(stage)
+    path = program(experiment, stage)
+    values = {
+        "title": experiment.name,
+        "notice": notice(),
+        "program": path,
+        "stage": stage.name,
+        "models": work.models,
+        "upstream": " ".join(f"--from {model}=RUN_DIR" for model in work.models),
+        "suites": tuple(_path(suite) for suite in work.suites),
+        "limit": work.limit,
+        "batch_size": work.batch_size,
+        "max_length": experiment.model.context_length,
+        "baselines": work.baselines,
+    }
+    return Artifact(path, templates.render("evaluate/evaluate.py.j2", values))
+
+
+def _suite(experiment: ir.Experiment, suite: ir.Suite) -> str:
+    """A group of lm-eval tasks. The group's name carries the experiment's: it must not shadow one of lm-eval's own."""
+    group = f"{experiment.name}_{suite.name}"
+    tasks = [_task(experiment, suite, task) for task in suite.tasks]
+    text = yaml.safe_dump({"group": group, "task": tasks}, sort_keys=False, allow_unicode=True, width=110)
+    return f"# {notice()}\n{text}"
+
+
+def _task(experiment: ir.Experiment, suite: ir.Suite, task: ir.Task) -> dict[str, Any]:
+    if task.name == BITS_PER_BYTE:
+        return {
+            "task": f"{experiment.name}_{suite.name}_{task.data}",
+            "dataset_path": "json",
+            # The runner puts the file here that preparing the data wrote.
+            "dataset_kwargs": {"data_files": {"test": f"{task.data}.validation.jsonl"}},
+            "test_split": "test",
+            "output_type": "loglikelihood_rolling",
+            "doc_to_text": "",
+            "doc_to_target": "{{text}}",
+            "metric_list": [
+                {"metric": BITS_PER_BYTE, "aggregation": BITS_PER_BYTE, "higher_is_better": False},
+                {"metric": "byte_perplexity", "aggregation": "weighted_perplexity", "higher_is_better": False},
+            ],
+            "metadata": {"version": 1},
+        }
+    if task.num_fewshot is None:
+        return {"task": task.name}
+    return {"task": task.name, "num_fewshot": task.num_fewshot}

@@ -1,0 +1,36 @@
+"""`experiment.lock.yaml`: the resolved spec, every default made explicit."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from specc import ir
+from specc.backends.artifact import Artifact
+from specc.backends.notice import notice
+from specc.backends.tree import nested
+
+# PyYAML writes YAML 1.1, where `1e5` is text and needs no quotes; a reader of 1.2 would take it for a number.
+_LIKE_A_NUMBER = re.compile(r"[-+.0-9][-+._0-9a-fA-FxoX]*")
+
+PATH = "experiment.lock.yaml"
+
+
+def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
+    """One file, which is itself a spec: compiling it gives the same experiment."""
+    tree = nested(plan.experiment.settings)
+    text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return (Artifact(PATH, f"# The resolved spec, every default made explicit. {notice()}\n{text}"),)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.2 would read as a number."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "'" if _LIKE_A_NUMBER.fullmatch(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)

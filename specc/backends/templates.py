@@ -1,0 +1,71 @@
+"""Templates: text with holes. Decisions are made before, and every value goes through a quoting filter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from specc import resources
+
+
+@cache
+def environment() -> Environment:
+    """The one environment: an unknown name is an error, and blocks leave no blank lines."""
+    env = Environment(
+        loader=FileSystemLoader(resources.templates()),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # the output is Python, Markdown and JSON, quoted by the filters below
+    )
+    env.filters["python"] = python_literal
+    env.filters["json"] = json_literal
+    env.filters["line"] = one_line
+    return env
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """The text of one template."""
+    return environment().get_template(template).render(values)
+
+
+def macros(template: str, values: Mapping[str, Any]) -> Any:
+    """The macros of one template, which see `values`."""
+    return environment().get_template(template).make_module(dict(values))
+
+
+def python_literal(value: Any) -> str:
+    """A value as Python source; whole numbers of five digits and more are grouped."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
+        return f"{value:_}"
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        inner = ", ".join(python_literal(item) for item in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, float):
+        return _float(value)
+    if value is None or isinstance(value, bool | int | str):
+        return repr(value)
+    raise TypeError(f"{type(value).__name__} has no literal")
+
+
+def _float(value: float) -> str:
+    """As a person writes it: `5e-5` and `500_000.0`."""
+    if value.is_integer() and 10_000 <= abs(value) < 1e15:
+        return f"{value:_.1f}"
+    return repr(value).replace("e-0", "e-")
+
+
+def json_literal(value: Any) -> str:
+    """A value as JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def one_line(value: Any) -> str:
+    """Text for a comment, a docstring or Markdown: no line ends, no quotes that could close it, no escapes."""
+    text = " ".join(str(value).split())
+    return text.replace("\\", "/").replace('"""', "'''").replace("`", "'").replace("<", "(").replace(">", ")")

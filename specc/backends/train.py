@@ -1,0 +1,97 @@
+"""`train.py`: each decision of a pretraining stage as a literal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from specc import ir
+from specc.backends import deepspeed, templates
+from specc.backends.artifact import Artifact
+from specc.backends.notice import notice
+
+KIND = "pretrain"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Weights by pattern, and the Python of the distribution that they are drawn from."""
+
+    pattern: str
+    draw: str
+
+
+def program(experiment: ir.Experiment, stage: ir.Stage) -> str:
+    """`train.py`, or `train_STAGE.py` where an experiment pretrains more than once."""
+    only = sum(other.kind == KIND for other in experiment.stages) == 1
+    return "train.py" if only else f"train_{stage.name}.py"
+
+
+def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
+    """One program a pretraining stage."""
+    stages = [stage for stage in plan.experiment.stages if stage.kind == KIND]
+    return tuple(_program(plan, stage) for stage in stages)
+
+
+def rules(model: ir.Model) -> tuple[Rule, ...]:
+    """Few patterns that give every weight its distribution: exceptions first, the most common one last."""
+    drawn = {weight.name: weight.init for weight in model.weights()}
+    usual = Counter(drawn.values()).most_common(1)[0][0]
+    found: dict[str, str] = {}
+    for name, init in drawn.items():
+        if init != usual:
+            found.setdefault(_pattern(name, drawn), _draw(init))
+    return (*(Rule(pattern, draw) for pattern, draw in found.items()), Rule("*", _draw(usual)))
+
+
+def _pattern(name: str, drawn: Mapping[str, ir.Initialisation]) -> str:
+    """The most general suffix of a name that only weights of the same distribution have."""
+    parts = name.split(".")
+    for start in range(len(parts) - 1, 0, -1):
+        suffix = "." + ".".join(parts[start:])
+        if len({init for other, init in drawn.items() if other.endswith(suffix)}) == 1:
+            return f"*{suffix}"
+    return name
+
+
+def _draw(init: ir.Initialisation) -> str:
+    if init.distribution == "normal":
+        return f"Normal({templates.python_literal(init.std)})"
+    return {"ones": "Ones()", "zeros": "Zeros()"}[init.distribution]
+
+
+def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
+    experiment, layout, work = plan.experiment, plan.stage(stage.name).layout, stage.work
+    assert isinstance(work, ir.Training), f"{stage.name} does not train"
+    assert layout is not None, f"{stage.name} has no layout"
+    path = program(experiment, stage)
+    values: dict[str, Any] = {
+        **work.options,
+        "title": experiment.name,
+        "notice": notice(),
+        "program": path,
+        "stage": stage.name,
+        "engine": layout.engine,
+        "engine_config": deepspeed.path(stage) if layout.engine == "deepspeed" else None,
+        "seed": experiment.seed,
+        "data": stage.data,
+        "context_length": work.context_length,
+        "steps": work.steps,
+        "global_batch_size": work.global_batch_size,
+        "micro_batch_size": layout.micro_batch_size,
+        "gradient_accumulation_steps": layout.gradient_accumulation_steps,
+        "activation_checkpointing": layout.activation_checkpointing,
+        "precision": work.precision,
+        "max_grad_norm": work.max_grad_norm,
+        "initialisation": rules(experiment.model),
+        "optimizer": _rendered(work.optimizer),
+        "schedule": _rendered(work.schedule),
+    }
+    return Artifact(path, templates.render("train/train.py.j2", values))
+
+
+def _rendered(component: ir.Component) -> str:
+    assert component.template is not None, f"{component.kind} renders nothing"
+    return templates.render(component.template, component.values)

@@ -1,0 +1,61 @@
+"""Lengths that do not fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specc.diagnostics import At, Finding
+from specc.ir import Experiment, Stage, Training
+
+# Muennighoff et al. 2023, arXiv:2305.16264: up to about four passes cost little.
+_PASSES_THAT_COST_LITTLE = 4.0
+
+
+def check_warmup(experiment: Experiment) -> Iterator[Finding]:
+    """A warm-up that is longer than the stage."""
+    for stage, work in _training(experiment):
+        if work.steps is not None and work.warmup_steps >= work.steps:
+            at = ("stages", stage.name)
+            yield Finding(
+                "SPC302",
+                f"a warm-up of {work.warmup_steps:,} steps does not end within the {work.steps:,} steps of the stage",
+                (At((*at, "schedule", "warmup")), At((*at, "duration"))),
+                help=f"use `warmup: {max(1, work.steps // 100)} steps`, 1% of the stage",
+            )
+
+
+def check_checkpoints(experiment: Experiment) -> Iterator[Finding]:
+    """A distance between checkpoints that is longer than the stage: a stop in between loses everything."""
+    for stage, work in _training(experiment):
+        every = work.options["checkpoint_every"]
+        if work.steps is not None and every is not None and every > work.steps:
+            at = ("stages", stage.name)
+            yield Finding(
+                "SPC308",
+                f"checkpoints come every {every:,} steps, and the stage has {work.steps:,}",
+                (At((*at, "checkpoint", "every")), At((*at, "duration"))),
+                ("only the last state is written, and a stop before it loses the whole stage",),
+                help=f"use `checkpoint: {{every: {max(1, work.steps // 5)} steps}}`",
+                severity="warning",
+            )
+
+
+def check_repetition(experiment: Experiment) -> Iterator[Finding]:
+    """More passes over the data than are worth their price."""
+    for stage, work in _training(experiment):
+        size = experiment.dataset(stage.data).tokens if stage.data is not None else None
+        if size is None or work.tokens is None or work.tokens / size <= _PASSES_THAT_COST_LITTLE:
+            continue
+        yield Finding(
+            "SPC203",
+            f"{work.tokens:,} tokens from {size:,} is {work.tokens / size:.1f} passes over `{stage.data}`",
+            (At(("stages", stage.name, "duration")), At(("data", str(stage.data), "tokens"))),
+            ("up to about 4 passes cost little (Muennighoff et al. 2023, arXiv:2305.16264)",),
+            severity="warning",
+        )
+
+
+def _training(experiment: Experiment) -> Iterator[tuple[Stage, Training]]:
+    for stage in experiment.stages:
+        if isinstance(stage.work, Training):
+            yield stage, stage.work

@@ -1,0 +1,47 @@
+"""What the language can say and this version cannot yet emit or run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specc.diagnostics import At, Finding
+from specc.ir import Experiment, Stage
+
+
+def check_lowering(experiment: Experiment) -> Iterator[Finding]:
+    """Stages of kinds that have no lowering: they are planned and locked, and no code is emitted for them."""
+    without = [stage for stage in experiment.stages if not stage.lowered]
+    if without:
+        names = ", ".join(f"`{stage.name}`" for stage in without)
+        several = len(without) > 1
+        yield Finding(
+            "SPC810",
+            f"this version of specc emits no code for stage{'s' if several else ''} {names}",
+            tuple(At(("stages", stage.name, "kind"), f"no lowering for `{stage.kind}`") for stage in without),
+            (f"{'they are' if several else 'it is'} checked, planned and locked like the others",),
+            severity="note",
+        )
+
+
+def refuse_lowering(stage: Stage) -> Finding:
+    """The same as an error, for a stage that is asked for by name."""
+    return Finding(
+        "SPC810",
+        f"this version of specc emits no code for stage `{stage.name}`",
+        (At(("stages", stage.name, "kind"), f"no lowering for `{stage.kind}`"),),
+    )
+
+
+def check_filters(experiment: Experiment) -> Iterator[Finding]:
+    """Filters that no runner of this version applies: the stage would refuse to start."""
+    read = {stage.data for stage in experiment.stages if stage.lowered}
+    for dataset in experiment.data:
+        if dataset.filters and dataset.name in read:
+            kinds = ", ".join(f"`{filter_['kind']}`" for filter_ in dataset.filters)
+            yield Finding(
+                "SPC811",
+                f"this version of specc does not run the filters of `{dataset.name}`",
+                (At(("data", dataset.name, "filters"), of_key=True),),
+                (f"a run stops before it trains on unfiltered data: {kinds}",),
+                severity="note",
+            )

@@ -1,0 +1,50 @@
+"""`run`: compile, then execute the stages on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from specc import driver
+from specc.cli import show
+from specc.cli.compiling import SETS, SPEC, emitted, fail
+from specc.writing import EditedError, write
+
+RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+_PLAN_DIGITS = 12
+
+
+@click.command()
+@SPEC
+@click.argument("stages", nargs=-1)
+@SETS
+@RUNS
+@click.option("--fresh", is_flag=True, help="Start again even where a run exists already.")
+def run(spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, fresh: bool) -> None:
+    """Compile SPEC and execute its STAGES (default: all) here. What is complete is kept; what was stopped resumes."""
+    outcome = driver.check(spec, sets, stages)
+    if outcome.plan is not None and not stages:
+        stages = tuple(stage.name for stage in outcome.plan.experiment.stages)
+        outcome = driver.check(spec, sets, stages)
+    show.diagnostics(outcome, "full")
+    if outcome.plan is None:
+        sys.exit(1)
+    if find_spec("torch") is None:
+        fail("running needs PyTorch: pip install 'specc[eval]'")
+    artifacts = emitted(outcome.plan)
+    address = sha256(artifacts[-1].text.encode("utf-8")).hexdigest()[:_PLAN_DIGITS]
+    folder = runs / outcome.plan.experiment.name / "plans" / address
+    try:
+        write(folder, artifacts)
+    except EditedError as edited:
+        fail(f"{edited}; a plan that ran is a record and is not overwritten")
+    command = [sys.executable, "-m", "runners.local", str(folder), "--stages", ",".join(stages)]
+    sys.exit(subprocess.run([*command, *(["--fresh"] if fresh else [])], check=False).returncode)
+
+
+COMMANDS: tuple[click.Command, ...] = (run,)

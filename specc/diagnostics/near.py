@@ -1,0 +1,12 @@
+"""Near names: what a misspelt word was meant to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that `word` was probably meant to be, or None when none is near."""
+    found = get_close_matches(word.lower(), list(choices), n=1, cutoff=0.6)
+    return found[0] if found else None

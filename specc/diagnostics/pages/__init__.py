@@ -1,0 +1,23 @@
+"""One page per code: what it means, a spec that has the mistake, what specc says, and the spec without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+def codes() -> tuple[str, ...]:
+    """Every code that has a page."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("SPC*.md")))
+
+
+def page(code: str) -> str | None:
+    """The Markdown of a code's page, or None."""
+    return (_FOLDER / f"{code}.md").read_text(encoding="utf-8") if code in codes() else None
+
+
+def title(code: str) -> str:
+    """The page's heading without the code."""
+    text = page(code) or ""
+    return text.partition("\n")[0].removeprefix(f"# {code}").strip(" :")

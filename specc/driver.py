@@ -1,0 +1,102 @@
+"""The whole order: a path goes in, a plan and its artifacts come out. Nothing else knows more than its neighbour.
+
+spec.yaml --read--> Source --parse--> Spec --lower--> Experiment --passes--> Experiment --plan--> Plan --emit--> files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from specc import ir
+from specc.backends import BACKENDS, Artifact, manifest
+from specc.checks import CHECKS
+from specc.checks.lowering import refuse_lowering
+from specc.diagnostics import At, Diagnostic, Finding
+from specc.diagnostics.near import nearest
+from specc.formatting import format_python
+from specc.passes import PASSES
+from specc.planning import DEVICES, plan_experiment, predictions
+from specc.source import Source, SpecErrors, overrides, read
+from specc.spec.lower import check as check_spec
+from specc.spec.lower import lower
+from specc.spec.parse import parse
+from specc.spec.spec import Spec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a spec: everything that was found, and the plan where nothing was an error."""
+
+    plan: ir.Plan | None
+    diagnostics: tuple[Diagnostic, ...]
+    texts: Mapping[str, str]
+    """The files that diagnostics quote, by name."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether any diagnostic is an error."""
+        return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
+
+
+def check(path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = ()) -> Outcome:
+    """Read, parse, lower, check and plan a spec; `stages` are asked for by name, and must have code."""
+    try:
+        source = read(path, sets)
+        spec = parse(source)
+    except SpecErrors as errors:
+        return Outcome(None, errors.diagnostics, errors.texts)
+    findings = [*check_spec(spec), *_check_device(spec)]
+    plan = None
+    if not findings:
+        plan, findings = _plan(source, spec, path, stages)
+    diagnostics = tuple(source.locate(finding) for finding in findings)
+    outcome = Outcome(plan, diagnostics, source.texts)
+    return Outcome(None, diagnostics, source.texts) if outcome.failed else outcome
+
+
+def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
+    """Every file of the generated folder, the manifest last."""
+    emitted = tuple(artifact for backend in BACKENDS for artifact in backend(plan))
+    formatted = format_python(emitted)
+    parameters = plan.experiment.model.parameters
+    predicted = {stage.stage: predictions(stage, parameters) for stage in plan.stages}
+    return (*formatted, manifest.emit(plan, formatted, predicted))
+
+
+def _plan(source: Source, spec: Spec, path: Path, stages: tuple[str, ...]) -> tuple[ir.Plan, list[Finding]]:
+    variant = overrides.variant(source.overrides)
+    name = f"{spec.name}@{variant}" if variant else spec.name
+    experiment = lower(spec, name, path.as_posix())
+    for run_pass in PASSES:
+        experiment = run_pass(experiment)
+    findings = [finding for run_check in CHECKS for finding in run_check(experiment)]
+    findings += _check_stages(experiment, stages)
+    plan, infeasible = plan_experiment(experiment, spec.cluster.lower(DEVICES[spec.cluster.device]))
+    return plan, [*findings, *infeasible]
+
+
+def _check_device(spec: Spec) -> list[Finding]:
+    name = spec.cluster.device
+    if name in DEVICES:
+        return []
+    near = nearest(name, DEVICES)
+    listed = ", ".join(f"`{known}`" for known in DEVICES)
+    help_text = f"did you mean `{near}`?" if near else f"it has {listed}"
+    headline = f"the hardware catalogue has no device `{name}`"
+    return [Finding("SPC416", headline, (At(("cluster", "device")),), help=help_text)]
+
+
+def _check_stages(experiment: ir.Experiment, names: tuple[str, ...]) -> list[Finding]:
+    findings = []
+    known = {stage.name: stage for stage in experiment.stages}
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            help_text = f"did you mean `{near}`?" if near else f"it has {', '.join(f'`{key}`' for key in known)}"
+            at = (At(("stages",), of_key=True),)
+            findings.append(Finding("SPC510", f"there is no stage `{name}`", at, help=help_text))
+        elif not known[name].lowered:
+            findings.append(refuse_lowering(known[name]))
+    return findings

@@ -1,0 +1,47 @@
+"""What a spec means, without a word of how it was written. Frozen dataclasses on the standard library alone."""
+
+from specc.ir.component import Component, Dimension, Initialisation, Saved, Weight
+from specc.ir.experiment import (
+    Dataset,
+    Evaluation,
+    Experiment,
+    Export,
+    Requested,
+    Setting,
+    Stage,
+    Suite,
+    Task,
+    Tokenizer,
+    Training,
+)
+from specc.ir.model import Layer, Model, check_model
+from specc.ir.plan import Cluster, Device, Layout, Memory, Plan, Rejection, StagePlan
+
+__all__ = [
+    "Cluster",
+    "Component",
+    "Dataset",
+    "Device",
+    "Dimension",
+    "Evaluation",
+    "Experiment",
+    "Export",
+    "Initialisation",
+    "Layer",
+    "Layout",
+    "Memory",
+    "Model",
+    "Plan",
+    "Rejection",
+    "Requested",
+    "Saved",
+    "Setting",
+    "Stage",
+    "StagePlan",
+    "Suite",
+    "Task",
+    "Tokenizer",
+    "Training",
+    "Weight",
+    "check_model",
+]

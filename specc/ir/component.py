@@ -1,0 +1,91 @@
+"""Components: what a kind answers when it is lowered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A size with its letter: a constant of the generated model, and the legend of its shapes."""
+
+    letter: str
+    size: int
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """The distribution that a weight is drawn from."""
+
+    distribution: Literal["normal", "ones", "zeros"]
+    std: float = 0.0
+
+
+ONES = Initialisation("ones")
+ZEROS = Initialisation("zeros")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One parameter tensor of a component.
+
+    `shape` is written in dimension letters (`("N*H", "D")`), `sizes` is the same in numbers. `split` is the axis along
+    which tensor parallelism may cut it: 0 column-wise, 1 row-wise, None replicated.
+    """
+
+    name: str
+    shape: tuple[str, ...]
+    sizes: tuple[int, ...]
+    init: Initialisation
+    split: int | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of parameters."""
+        return math.prod(self.sizes)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Values that a component keeps from its forward pass for its backward pass.
+
+    `per_token` values of `bytes_each` bytes; None is the compute type (2 in bf16, 4 in fp32).
+    """
+
+    what: str
+    per_token: int
+    bytes_each: int | None = None
+
+
+@dataclass(frozen=True)
+class Component:
+    """A lowered kind: everything the later passes ask about it, as numbers, and the template that renders it."""
+
+    kind: str
+    """Set and choice, such as `attention/gqa`."""
+    template: str | None = None
+    """Path below `templates/`, or None where the generated text needs none."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What the template's holes are filled with."""
+    dimensions: tuple[Dimension, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    matmul_flops: int = 0
+    """Forward FLOPs per token in matrix products with weights (a multiply-add counts 2)."""
+    score_flops: int = 0
+    """Forward FLOPs per token and key that it attends to."""
+    kv_cache_values: int = 0
+    """Values kept per token when decoding."""
+    saved: tuple[Saved, ...] = ()
+    bias_per_layer_stack: int = 0
+    """Values per pair of positions that are added to the scores and held once for all layers."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What the user wrote, defaults made explicit: for exporters, which map it to other tools' words."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(weight.count for weight in self.weights)

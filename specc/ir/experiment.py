@@ -1,0 +1,158 @@
+"""The experiment: the resolved spec, free of hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from specc.ir.component import Component
+from specc.ir.model import Model
+
+Effect = Literal["identity", "numerics", "execution", "annotation"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of the resolved spec, with the class that hashes, diffs and resume follow from."""
+
+    path: str
+    value: Any
+    effect: Effect
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Text to ids. `vocab_size` counts the ids in use, special ones included."""
+
+    kind: str
+    vocab_size: int
+    end_of_document: int | None
+    bytes_per_token: float | None
+    """Exactly known for bytes; None where only data can tell."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A declared mixture: sources by name, filters in order, and the share of documents that is held out."""
+
+    name: str
+    sources: Mapping[str, Mapping[str, Any]]
+    filters: tuple[Mapping[str, Any], ...]
+    holdout_fraction: float
+    tokens: int | None
+    """Declared size, or None where only the data can tell."""
+
+
+@dataclass(frozen=True)
+class Requested:
+    """What the user wrote under `parallelism`; None is left to the planner."""
+
+    engine: str | None = None
+    zero_stage: int | None = None
+    micro_batch_size: int | None = None
+    activation_checkpointing: str | None = None
+    gradient_accumulation_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A stage that optimises weights. Sequences are the unit of a batch, optimizer steps that of time."""
+
+    steps: int | None
+    """None where the duration is in epochs and the data set does not say how large it is."""
+    global_batch_size: int
+    """Sequences per optimizer step, over all devices."""
+    context_length: int
+    optimizer: Component
+    schedule: Component
+    warmup_steps: int
+    max_grad_norm: float | None
+    precision: Literal["fp32", "bf16"]
+    requested: Requested
+    trainable_parameters: int
+    reference_forward: bool
+    """Whether a frozen reference model also reads every token (DPO)."""
+    adapter: Component | None
+    options: Mapping[str, Any]
+    """What only this kind has, under the names of the spec."""
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens seen in training."""
+        return None if self.steps is None else self.steps * self.global_batch_size * self.context_length
+
+
+@dataclass(frozen=True)
+class Task:
+    """One evaluation task: a name that lm-eval knows, or our own with the data set that it reads."""
+
+    name: str
+    data: str | None
+    num_fewshot: int | None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Evaluation tasks under one name."""
+
+    name: str
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A stage that scores models."""
+
+    models: tuple[str, ...]
+    suites: tuple[Suite, ...]
+    baselines: tuple[Mapping[str, Any], ...]
+    limit: int | None
+    """Documents per task; None for all."""
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Export:
+    """A stage that writes a model in another tool's format."""
+
+    format: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A node of the lifecycle DAG."""
+
+    name: str
+    kind: str
+    after: tuple[str, ...]
+    data: str | None
+    work: Training | Evaluation | Export
+    lowered: bool
+    """Whether this version of specc emits code for the kind."""
+    key: str
+    """Content address: identity of everything that decides the outcome, upstream included."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One resolved spec: what to do, not where."""
+
+    name: str
+    spec_path: str
+    """As the user named it, for the header of generated files."""
+    seed: int
+    tokenizer: Tokenizer
+    model: Model
+    data: tuple[Dataset, ...]
+    stages: tuple[Stage, ...]
+    settings: tuple[Setting, ...]
+    identity: str
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name; KeyError when there is none."""
+        return {stage.name: stage for stage in self.stages}[name]
+
+    def dataset(self, name: str) -> Dataset:
+        """The data set of that name; KeyError when there is none."""
+        return {dataset.name: dataset for dataset in self.data}[name]

@@ -1,0 +1,119 @@
+"""The plan: an experiment placed on hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from specc.ir.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Device:
+    """One accelerator (or the CPU) with the figures the planner uses, and where they come from."""
+
+    name: str
+    title: str
+    memory_bytes: int
+    peak_flops: Mapping[str, float]
+    """Dense FLOP/s by precision."""
+    memory_bandwidth: float
+    """Bytes/s."""
+    matmul_efficiency: float
+    """Share of the peak that large matrix products reach."""
+    power_watts: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The machines of a plan, and what Slurm is told."""
+
+    name: str
+    device: Device
+    nodes: int
+    devices_per_node: int
+    intra_node_bandwidth: float
+    """Bytes/s per device and direction inside a node."""
+    inter_node_bandwidth: float
+    """Bytes/s per device and direction between nodes."""
+    price_per_device_hour: float | None
+    """US dollars."""
+    slurm: Mapping[str, Any]
+
+    @property
+    def devices(self) -> int:
+        """Devices in all."""
+        return self.nodes * self.devices_per_node
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one training stage is spread over the devices. Nothing here is left to be decided."""
+
+    engine: str
+    zero_stage: int
+    data_parallel_size: int
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    activation_checkpointing: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on the fullest device, by cause."""
+
+    by_cause: tuple[tuple[str, int], ...]
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return sum(size for _, size in self.by_cause)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A layout that was looked at and not taken, with the reason."""
+
+    layout: Layout
+    reason: str
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage needs and costs. None stands where the inputs do not tell, and `notes` say why."""
+
+    stage: str
+    layout: Layout | None
+    steps: int | None
+    tokens: int | None
+    flops: int | None
+    """Model FLOPs of the whole stage: forward and backward, recomputation not counted."""
+    memory: Memory | None
+    memory_limit_bytes: int | None
+    """What one device offers the stage, the allowance for fragmentation and the driver taken off."""
+    step_time_s: float | None
+    step_time_by_cause: tuple[tuple[str, float], ...]
+    duration_s: float | None
+    cost_usd: float | None
+    energy_kwh: float | None
+    mfu: float | None
+    checkpoint_bytes: int | None
+    rejected: tuple[Rejection, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is needed to emit artifacts."""
+
+    experiment: Experiment
+    cluster: Cluster
+    stages: tuple[StagePlan, ...]
+
+    def stage(self, name: str) -> StagePlan:
+        """The plan of that stage; KeyError when there is none."""
+        return {stage.stage: stage for stage in self.stages}[name]

@@ -1,0 +1,35 @@
+"""Attention with linear biases."""
+
+import math
+from typing import ClassVar, Literal
+
+from specc.ir.component import Component, Dimension
+from specc.kinds.site import Heads, Site
+from specc.spec.base import Node, identity
+
+
+class Alibi(Node):
+    """A penalty on the scores that grows with distance, one slope a head (Press et al. 2022, arXiv:2108.12409)."""
+
+    adds_bias: ClassVar[bool] = True
+
+    kind: Literal["alibi"] = identity("The choice.")
+
+    def unfit(self, heads: Heads) -> str | None:
+        """Nothing: slopes exist for every number of heads."""
+        del heads
+        return None
+
+    def lower(self, site: Site) -> Component:
+        """No weights; one bias [heads, context, context], shared by all layers."""
+        heads = site.heads.num_heads
+        largest = 2 ** int(math.log2(heads))
+        slopes = "alibi_slopes" if largest == heads else "alibi_slopes_interleaved"
+        return Component(
+            kind="position/alibi",
+            template="model/position/alibi.py.j2",
+            values={"slopes": f"model/position/{slopes}.py.j2", "largest": largest, "rest": heads - largest},
+            dimensions=(Dimension("N", heads, "query heads"),),
+            bias_per_layer_stack=heads,
+            fields=self.model_dump(),
+        )

@@ -1,0 +1,44 @@
+"""Where a kind is lowered: what it may know of the model around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from specc.ir.component import Dimension, Initialisation
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The sizes of the attention that a position kind works with."""
+
+    num_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True)
+class InitScheme:
+    """What an `init` kind says for the three sorts of matrices."""
+
+    embedding: Initialisation
+    matrix: Initialisation
+    residual: Initialisation
+    """Matrices that write into the residual stream."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The model around a component. Sizes are single-device sizes."""
+
+    hidden_size: int
+    num_layers: int
+    context_length: int
+    vocab_size: int
+    init: InitScheme
+    heads: Heads
+    adds_bias: bool
+    """Whether the position kind adds a bias to the attention scores."""
+
+    @property
+    def width(self) -> Dimension:
+        """The dimension that every component shares."""
+        return Dimension("D", self.hidden_size, "model width")

@@ -1,0 +1,59 @@
+"""Pretraining."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from specc import ir
+from specc.diagnostics import Finding
+from specc.kinds.stage.context import StageContext
+from specc.kinds.stage.training import TrainingStage, cadence_in_steps
+from specc.spec.base import Node, execution, identity, section
+from specc.spec.quantities import Cadence, quantity
+
+
+class ValidationSpec(Node):
+    """Loss on the held-out split during training."""
+
+    every: Cadence = execution("Distance between measurements.", quantity("5%"))
+    batches: int = execution("Batches of the global batch size that are scored.", 8, ge=1)
+
+
+class SampleSpec(Node):
+    """Text generated at the end of training."""
+
+    prompt: str = execution("What the text starts with.", "The ")
+    tokens: int = execution("How many tokens are generated.", 256, ge=1)
+
+
+class Pretrain(TrainingStage):
+    """Next-token prediction from random weights (Radford et al. 2018, GPT, section 3.1)."""
+
+    lowered: ClassVar[bool] = True
+
+    kind: Literal["pretrain"] = identity("The choice.")
+    validation: ValidationSpec = section("Loss on held-out documents.", default_factory=ValidationSpec)
+    sample: SampleSpec = section("Text generated at the end.", default_factory=SampleSpec)
+
+    def after(self) -> tuple[str, ...]:
+        """Nothing comes before."""
+        return ()
+
+    def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
+        """What every training stage checks."""
+        yield from self.check_training(name, context_length, datasets)
+
+    def lower(self, context: StageContext) -> ir.Training:
+        """Every weight is trained."""
+        training = self.lower_training(
+            context,
+            context.model.parameters,
+            None,
+            validation_batches=self.validation.batches,
+            sample_prompt=self.sample.prompt,
+            sample_tokens=self.sample.tokens,
+        )
+        every = cadence_in_steps(self.validation.every, training.steps)
+        return replace(training, options={**training.options, "validate_every": every})

@@ -1,0 +1,137 @@
+"""What every stage that optimises weights has in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+from specc import ir
+from specc.diagnostics import At, Finding
+from specc.ir.component import Component
+from specc.kinds.optimizer import Optimizer
+from specc.kinds.schedule import Schedule
+from specc.kinds.stage.context import StageContext
+from specc.spec.base import Node, execution, identity, numerics, section
+from specc.spec.parallelism import Parallelism, ParallelismSpec
+from specc.spec.quantities import BatchSize, Cadence, Duration, Quantity, Steps, quantity
+
+
+class CheckpointSpec(Node):
+    """When the state is written."""
+
+    every: Cadence = execution("Distance between checkpoints.", quantity("10%"))
+    keep_last: int = execution("How many are kept.", 2, ge=1)
+
+
+class TrainingStage(Node):
+    """Fields of every stage that optimises weights. Subclasses say what they train and on what."""
+
+    lowered: ClassVar[bool]
+    reference_forward: ClassVar[bool] = False
+
+    data: str = identity("Data set that is trained on.")
+    duration: Duration = identity("How long: tokens, steps, or passes over the data.")
+    global_batch_size: BatchSize = identity("Tokens or sequences per optimizer step, over all devices.")
+    optimizer: Optimizer = section("The optimizer.")
+    schedule: Schedule = section("The learning rate over time.")
+    max_grad_norm: float | None = identity("Gradients are scaled down to this norm; none to leave them.", 1.0, gt=0.0)
+    precision: Literal["fp32", "bf16"] = numerics("Type that matrix products are computed in; states are fp32.", "bf16")
+    parallelism: Parallelism = section("How it is spread over devices.", default_factory=ParallelismSpec)
+    checkpoint: CheckpointSpec = section("When the state is written.", default_factory=CheckpointSpec)
+    log_every: Steps = execution("Distance between reported metrics.", quantity("10 steps"))
+
+    def reads(self, context: StageContext) -> tuple[str, ...]:
+        """Data sets whose content decides the outcome."""
+        del context
+        return (self.data,)
+
+    def check_training(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
+        """A batch that is no whole number of sequences, and a duration in epochs of data of unknown size.
+
+        `datasets` gives the size in tokens by name.
+        """
+        at = ("stages", name)
+        batch = self.global_batch_size
+        if batch.unit == "tokens" and batch.amount % context_length:
+            yield _broken_batch(
+                batch, context_length, (At((*at, "global_batch_size")), At(("model", "context_length")))
+            )
+        unknown = self.data in datasets and datasets[self.data] is None
+        if self.duration.unit == "epochs" and unknown and self.lowered:
+            yield Finding(
+                "SPC212",
+                f"`{self.duration}` of `{self.data}` has no length: the data set does not say how large it is",
+                (At((*at, "duration")), At(("data", self.data), of_key=True)),
+                help=f"write `data.{self.data}.tokens`, or give the duration in tokens or steps",
+            )
+
+    def lower_training(
+        self, context: StageContext, trainable: int, adapter: Component | None, **options: object
+    ) -> ir.Training:
+        """Quantities as whole sequences and steps; durations are rounded up to whole steps."""
+        model = context.model
+        sequences = self.global_batch_size.amount
+        if self.global_batch_size.unit == "tokens":
+            sequences /= model.context_length
+        steps = self._steps(context, sequences * model.context_length)
+        warmup = _part_in_steps(self.schedule.warmup, steps, sequences * model.context_length)
+        return ir.Training(
+            steps=steps,
+            global_batch_size=int(sequences),
+            context_length=model.context_length,
+            optimizer=self.optimizer.lower(),
+            schedule=self.schedule.lower(self.optimizer.learning_rate, warmup, steps),
+            warmup_steps=warmup,
+            max_grad_norm=self.max_grad_norm,
+            precision=self.precision,
+            requested=self.parallelism.lower(),
+            trainable_parameters=trainable,
+            reference_forward=self.reference_forward,
+            adapter=adapter,
+            options={
+                "checkpoint_every": cadence_in_steps(self.checkpoint.every, steps),
+                "keep_checkpoints": self.checkpoint.keep_last,
+                "log_every": self.log_every.whole,
+                **options,
+            },
+        )
+
+    def _steps(self, context: StageContext, tokens_per_step: Fraction) -> int | None:
+        duration = self.duration
+        if duration.unit == "steps":
+            return duration.whole
+        if duration.unit == "tokens":
+            return math.ceil(duration.amount / tokens_per_step)
+        size = context.datasets[self.data].tokens
+        return None if size is None else math.ceil(duration.amount * size / tokens_per_step)
+
+
+def cadence_in_steps(cadence: Quantity, steps: int | None) -> int | None:
+    """A distance in optimizer steps, at least one; None for a share of an unknown duration."""
+    if cadence.unit == "steps":
+        return cadence.whole
+    return None if steps is None else max(1, math.floor(cadence.amount * steps / 100))
+
+
+def _part_in_steps(part: Quantity, steps: int | None, tokens_per_step: Fraction) -> int:
+    """A warm-up in optimizer steps; a share of an unknown duration is 0 until the duration is known."""
+    if part.unit == "steps":
+        return part.whole
+    if part.unit == "tokens":
+        return math.ceil(part.amount / tokens_per_step)
+    return 0 if steps is None else math.ceil(part.amount * steps / 100)
+
+
+def _broken_batch(batch: Quantity, context_length: int, at: tuple[At, ...]) -> Finding:
+    below, above = math.floor(batch.amount / context_length), math.ceil(batch.amount / context_length)
+    choices = " or ".join(f"`{n} sequences` ({n * context_length:,} tokens)" for n in (below, above) if n)
+    tokens = float(batch.amount) if batch.amount.denominator != 1 else batch.whole
+    return Finding(
+        "SPC301",
+        f"a global batch of {tokens:,} tokens is not a whole number of {context_length:,}-token sequences",
+        at,
+        (f"{tokens:,} / {context_length:,} = {float(batch.amount / context_length):,.2f}",),
+        help=f"use {choices}",
+    )

@@ -1,0 +1,178 @@
+"""Bytes on the fullest device, by cause.
+
+Symbols: P parameters of the model, Q trainable ones, N data-parallel size, T tokens of a micro-batch, w bytes of the
+compute type (2 in bf16, 4 in fp32), h hidden size, L layers, V vocabulary rows.
+
+The peak is not the sum of everything: it falls at the loss (all saved activations and the logits), in the backward pass
+of the last block (the checkpoints and one recomputed block), or at the optimizer step (no activations, but fp32 copies
+of the gradients). `stage_memory` adds up each phase and answers with the fullest.
+
+What is counted is what PyTorch's allocator hands out. What lies outside it is taken off the device (`allowances`).
+"""
+
+from __future__ import annotations
+
+from specc.ir.plan import Device, Layout, Memory
+from specc.planning.catalogue import GIB
+from specc.planning.workload import Workload
+
+Causes = tuple[tuple[str, int], ...]
+
+FRAGMENTATION = 0.08
+"""Share of the device that the caching allocator cannot hand out: a starting value between the 3 % of expandable
+segments and the 20 % that never failed in 454 runs (Fujii et al. 2024, arXiv:2411.06465)."""
+DRIVER_BYTES = int(0.55 * GIB)
+"""CUDA context and kernels, read before the first collective (stas00/ml-engineering, training/performance)."""
+NCCL_BYTES = int(1.45 * GIB)
+"""NCCL's buffers after the first collective, same source: 2.00 GiB less 0.55; BLOOM's chronicles show 1.27-1.57 GB."""
+BUCKET_VALUES = 500_000_000
+"""Values of one DeepSpeed reduce bucket: `reduce_bucket_size` of the DeepSpeed configuration reference."""
+SUB_GROUP_VALUES = 1_000_000_000
+"""Values that DeepSpeed's ZeRO-3 optimizer steps at once: `sub_group_size`, same reference."""
+GATHERED_BLOCKS = 2
+"""Blocks whose weights are whole at one time under ZeRO-3: the one in use and the one fetched ahead."""
+LOGIT_BYTES = {2: 20, 4: 16}
+"""Peak bytes per logit of PyTorch's cross-entropy, by bytes of the compute type. bf16 logits that are cast to fp32
+were measured at 20; fp32 ones need logits, log-probabilities and the gradients of both: 16."""
+
+
+def stage_memory(work: Workload, layout: Layout, device: Device) -> Memory:
+    """Bytes by cause on the fullest device, in the phase of the step that needs most."""
+    static = _states(work, layout) + _held(work, layout)
+    phases = (_at_loss(work, layout), _at_backward(work, layout), _at_step(work, layout, device))
+    fullest = max(phases, key=lambda causes: sum(size for _, size in causes))
+    return Memory(tuple((cause, size) for cause, size in static + fullest if size))
+
+
+def memory_limit(device: Device, devices: int) -> int:
+    """Bytes that the allocator can hand out on one device: its memory less the allowances."""
+    return device.memory_bytes - sum(size for _, size in allowances(device, devices))
+
+
+def allowances(device: Device, devices: int) -> Causes:
+    """Bytes of a device that no tensor can use, by cause. `cpu` has neither driver nor NCCL."""
+    fragmentation = int(FRAGMENTATION * device.memory_bytes)
+    if device.name == "cpu":
+        return (("fragmentation", fragmentation),)
+    nccl = NCCL_BYTES if devices > 1 else 0
+    return (("fragmentation", fragmentation), ("driver and NCCL", DRIVER_BYTES + nccl))
+
+
+def weights_memory(parameters: int, device: Device) -> Memory:
+    """Bytes of the weights alone, as evaluation and export hold them: bf16 where the device has it, else fp32."""
+    half = device.name != "cpu" and "bf16" in device.peak_flops
+    return Memory((("weights", parameters * (2 if half else 4)),))
+
+
+def checkpoint_bytes(work: Workload, layout: Layout) -> int:
+    """Bytes on disk of one checkpoint to resume from.
+
+    `torch`: Q (4 + states), weights being fp32. `deepspeed`: Q (w + 4 + states), the fp32 copies written beside the
+    weights. Frozen weights are the earlier stage's checkpoint.
+    """
+    copies = work.value_bytes if layout.engine == "deepspeed" else 0
+    return work.trainable * (copies + 4 + work.state_bytes)
+
+
+def _states(work: Workload, layout: Layout) -> Causes:
+    """Weights, gradients, master weights and optimizer states.
+
+    `deepspeed` (Rajbhandari et al. 2020, ZeRO, section 5): w P + w Q + (4 + states) Q, of which stage 1 divides the
+    last term by N, stage 2 the gradients too, stage 3 the weights too. DeepSpeed keeps gradients in the compute type
+    unless `grad_accum_dtype` says otherwise, and an fp32 copy of its partition even when training in fp32.
+
+    `torch`: 4 Q weights + 4 Q gradients + states Q; frozen weights are in the compute type.
+    """
+    frozen = work.frozen * work.value_bytes
+    if layout.engine == "torch":
+        return (
+            ("weights", 4 * work.trainable + frozen),
+            ("gradients", 4 * work.trainable),
+            ("optimizer states", work.state_bytes * work.trainable),
+        )
+    stage, ranks = layout.zero_stage, layout.data_parallel_size
+    weights = work.trainable * work.value_bytes + frozen
+    return (
+        ("weights", _share(weights, ranks, stage >= 3)),
+        ("gradients", _share(work.trainable * work.value_bytes, ranks, stage >= 2)),
+        ("master weights", _share(4 * work.trainable, ranks, stage >= 1)),
+        ("optimizer states", _share(work.state_bytes * work.trainable, ranks, stage >= 1)),
+    )
+
+
+def _held(work: Workload, layout: Layout) -> Causes:
+    """What is there all through the step beside the states.
+
+    The attention bias is one tensor for all layers, in the compute type: `scaled_dot_product_attention` expands it over
+    the batch as a view, and no layer copies it as long as its last axis is a multiple of 16.
+    """
+    sharded = layout.engine == "deepspeed" and layout.zero_stage >= 3
+    reference = _share(work.reference * work.value_bytes, layout.data_parallel_size, sharded)
+    return (("reference model", reference), ("attention bias", work.bias_bytes))
+
+
+def _at_loss(work: Workload, layout: Layout) -> Causes:
+    """End of the forward pass: everything saved, and T V logits in the loss."""
+    logits = _tokens(work, layout) * work.vocab_size * LOGIT_BYTES[work.value_bytes]
+    return (("activations", _saved(work, layout)), ("logits and loss", logits), *_working(work, layout))
+
+
+def _at_backward(work: Workload, layout: Layout) -> Causes:
+    """Backward pass of the last block: everything saved, and under full checkpointing that block recomputed."""
+    live = work.block_saved_bytes if layout.activation_checkpointing == "full" else 0
+    return (("activations", _saved(work, layout) + _tokens(work, layout) * live), *_working(work, layout))
+
+
+def _at_step(work: Workload, layout: Layout, device: Device) -> Causes:
+    """Optimizer step: fp32 gradients of what this rank owns.
+
+    ZeRO 1 and 2: 4 Q / N. ZeRO-3: at most one sub-group of 4e9 bytes. `torch`: one fp32 temporary per parameter, which
+    the multi-tensor (`foreach`) AdamW makes on accelerators and not on `cpu`.
+    """
+    if layout.engine == "torch":
+        if device.name == "cpu":
+            return ()
+        return (("optimizer step", 4 * work.trainable),)
+    owned = _share(work.trainable, layout.data_parallel_size, layout.zero_stage >= 1)
+    return (("optimizer step", 4 * (min(owned, SUB_GROUP_VALUES) if layout.zero_stage >= 3 else owned)),)
+
+
+def _saved(work: Workload, layout: Layout) -> int:
+    """Bytes saved for the backward pass.
+
+    `none`: T times the sum of what the components save. `full`: w T h per block, its input (Korthikanti et al. 2022,
+    arXiv:2205.05198, section 5), and whatever is saved outside the blocks.
+    """
+    tokens = _tokens(work, layout)
+    if layout.activation_checkpointing == "none":
+        return tokens * work.saved_bytes
+    inputs = work.num_layers * work.hidden_size * work.value_bytes
+    return tokens * (inputs + work.outside_saved_bytes)
+
+
+def _working(work: Workload, layout: Layout) -> Causes:
+    """Copies that live only while gradients are made.
+
+    `torch` in bf16: autocast keeps a bf16 copy of every fp32 weight until the backward pass has used it (2 Q).
+    `deepspeed`: the reduce bucket and its double (2 w min(Q, 5e8)); ZeRO-3 also two whole blocks of weights, at least
+    the larger of embedding and head, and one whole block of gradients.
+    """
+    if layout.engine == "torch":
+        return (("autocast copies", 2 * work.trainable if work.value_bytes == 2 else 0),)
+    if layout.data_parallel_size == 1:
+        return ()
+    buckets = 2 * work.value_bytes * min(work.trainable, BUCKET_VALUES)
+    if layout.zero_stage < 3:
+        return (("communication buckets", buckets),)
+    whole = max(GATHERED_BLOCKS * work.block_parameters, work.table_parameters)
+    gradients = int(work.block_parameters * work.trained_share)
+    return (("gather windows", work.value_bytes * (whole + gradients)), ("communication buckets", buckets))
+
+
+def _tokens(work: Workload, layout: Layout) -> int:
+    return layout.micro_batch_size * work.context_length
+
+
+def _share(size: int, ranks: int, sharded: bool) -> int:
+    """The largest share of `size` when `sharded` over `ranks`."""
+    return -(-size // ranks) if sharded else size

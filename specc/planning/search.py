@@ -1,0 +1,283 @@
+"""From an experiment and a cluster to a plan: every legal layout is priced, and the fastest that fits is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import inf
+
+from specc.diagnostics import At, Finding
+from specc.ir.experiment import Evaluation, Experiment, Requested, Stage, Training
+from specc.ir.plan import Cluster, Layout, Memory, Plan, Rejection, StagePlan
+from specc.planning.batch import indivisible, splits
+from specc.planning.catalogue import DEVICES, has_precision
+from specc.planning.infeasible import does_not_fit
+from specc.planning.memory import checkpoint_bytes, memory_limit, stage_memory, weights_memory
+from specc.planning.text import article, gib, layout_words
+from specc.planning.time import model_flops_per_token, step_time
+from specc.planning.workload import Workload, measure
+
+ZERO_STAGES = (1, 2, 3)
+CHECKPOINTING = ("none", "full")
+MAX_REJECTED = 8
+"""Rejections kept per stage: one for each other family of layouts, then the neighbouring micro-batches."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A legal layout with what it needs; `seconds` is infinite where it does not fit, since nobody asks."""
+
+    layout: Layout
+    memory: Memory
+    limit: int
+    time: tuple[tuple[str, float], ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the fullest device holds it."""
+        return self.memory.total <= self.limit
+
+    @property
+    def seconds(self) -> float:
+        """Of one optimizer step."""
+        return sum(seconds for _, seconds in self.time) if self.time else inf
+
+
+def plan_experiment(experiment: Experiment, cluster: Cluster) -> tuple[Plan, tuple[Finding, ...]]:
+    """The plan of every stage, and a finding for each stage that cannot be placed."""
+    planned = [_plan(experiment, stage, cluster) for stage in experiment.stages]
+    plan = Plan(experiment, cluster, tuple(stage for stage, _ in planned))
+    return plan, tuple(finding for _, finding in planned if finding)
+
+
+def plan_stage(experiment: Experiment, stage: Stage, cluster: Cluster) -> StagePlan:
+    """The plan of one stage. Without a layout when it cannot be placed; `plan_experiment` says why."""
+    return _plan(experiment, stage, cluster)[0]
+
+
+def _plan(experiment: Experiment, stage: Stage, cluster: Cluster) -> tuple[StagePlan, Finding | None]:
+    if not isinstance(stage.work, Training):
+        return _untrained(experiment, stage, cluster), None
+    work = measure(experiment.model, stage.work)
+    unusable = _unusable(stage, stage.work, cluster)
+    if unusable:
+        return _unplaced(stage, stage.work, work, None, unusable), unusable
+    candidates = tuple(_candidates(work, stage.work.requested, cluster))
+    if not candidates:
+        ranks = 1 if stage.work.requested.engine == "torch" else cluster.devices
+        finding = indivisible(stage, stage.work, ranks)
+        return _unplaced(stage, stage.work, work, None, finding), finding
+    fitting = [candidate for candidate in candidates if candidate.fits]
+    if not fitting:
+        smallest = min(candidates, key=lambda candidate: candidate.memory.total)
+        finding = does_not_fit(stage, cluster, smallest.layout, smallest.memory, lambda r, c: _fits(work, r, c))
+        return _unplaced(stage, stage.work, work, smallest, finding), finding
+    chosen = min(fitting, key=_preference)
+    return _placed(stage.work, stage.name, work, cluster, chosen, _rejections(chosen, candidates)), None
+
+
+def _unusable(stage: Stage, training: Training, cluster: Cluster) -> Finding | None:
+    """What no layout can mend: arithmetic the device lacks, or one process for several devices."""
+    device, path = cluster.device, ("stages", stage.name)
+    if not has_precision(device, training.precision):
+        at = (At((*path, "precision")), At(("cluster", "device")))
+        others = [name for name, known in DEVICES.items() if has_precision(known, training.precision)]
+        way_out = "use `fp32`" if has_precision(device, "fp32") else f"use a device that has it, such as `{others[0]}`"
+        headline = f"{article(device.title)} has no {training.precision} arithmetic"
+        return Finding("SPC414", headline, at, (f"it has {', '.join(device.peak_flops)}",), way_out)
+    requested = training.requested
+    if requested.engine == "torch" and cluster.devices > 1:
+        at = (At((*path, "parallelism", "engine")), At(("cluster", "nodes")))
+        headline = f"engine `torch` runs 1 process, and the cluster has {cluster.devices:,} devices"
+        return Finding("SPC401", headline, at, help="use `engine: deepspeed`, or a cluster of one device")
+    if requested.engine == "torch" and requested.zero_stage:
+        at = (At((*path, "parallelism", "zero_stage")), At((*path, "parallelism", "engine")))
+        headline = f"ZeRO stage {requested.zero_stage} shards over processes, and engine `torch` runs 1"
+        return Finding("SPC401", headline, at, help="use `engine: deepspeed`, or leave `zero_stage` out")
+    return None
+
+
+def _candidates(work: Workload, requested: Requested, cluster: Cluster) -> Iterator[Candidate]:
+    """Every legal layout that keeps what was requested, priced, up to the first engine under which one fits."""
+    for engine in _engines(requested, cluster):
+        priced = [_price(work, layout, cluster) for layout in _layouts(work, requested, cluster, engine)]
+        yield from priced
+        if any(candidate.fits for candidate in priced):
+            return
+
+
+def _layouts(work: Workload, requested: Requested, cluster: Cluster, engine: str) -> Iterator[Layout]:
+    """Every legal layout of one engine; nothing where the batch cannot be split."""
+    ranks = 1 if engine == "torch" else cluster.devices
+    batches = splits(work.global_batch_size, ranks, requested)
+    checkpointing = (
+        CHECKPOINTING if requested.activation_checkpointing is None else (requested.activation_checkpointing,)
+    )
+    for stage, mode, (micro, steps) in product(_zero_stages(engine, requested), checkpointing, batches):
+        yield Layout(engine, stage, ranks, 1, 1, micro, steps, mode)
+
+
+def _engines(requested: Requested, cluster: Cluster) -> tuple[str, ...]:
+    """In the order of preference: one process needs no engine, and DeepSpeed comes where that does not fit."""
+    if requested.engine:
+        return (requested.engine,)
+    if cluster.devices > 1 or requested.zero_stage:
+        return ("deepspeed",)
+    return ("torch",) if cluster.device.name == "cpu" else ("torch", "deepspeed")
+
+
+def _zero_stages(engine: str, requested: Requested) -> tuple[int, ...]:
+    if engine == "torch":
+        return (0,)
+    return ZERO_STAGES if requested.zero_stage is None else (requested.zero_stage,)
+
+
+def _price(work: Workload, layout: Layout, cluster: Cluster) -> Candidate:
+    memory = stage_memory(work, layout, cluster.device)
+    limit = memory_limit(cluster.device, layout.data_parallel_size)
+    fits = memory.total <= limit
+    return Candidate(layout, memory, limit, step_time(work, layout, cluster) if fits else ())
+
+
+def _fits(work: Workload, requested: Requested, cluster: Cluster) -> bool:
+    """Whether any layout fits, by memory alone."""
+    return any(
+        stage_memory(work, layout, cluster.device).total <= memory_limit(cluster.device, layout.data_parallel_size)
+        for engine in _engines(requested, cluster)
+        for layout in _layouts(work, requested, cluster, engine)
+    )
+
+
+def _preference(candidate: Candidate) -> tuple[float, int, int, int]:
+    """Fastest first, to six digits; then more headroom; then the simpler layout."""
+    layout = candidate.layout
+    seconds = float(f"{candidate.seconds:.6g}")
+    return seconds, candidate.memory.total, layout.zero_stage, layout.gradient_accumulation_steps
+
+
+def _rejections(chosen: Candidate, candidates: tuple[Candidate, ...]) -> tuple[Rejection, ...]:
+    """The best of every other family of layouts, then the micro-batches on both sides of the chosen one."""
+    families: dict[tuple[str, int, str], list[Candidate]] = {}
+    for candidate in candidates:
+        families.setdefault(_family(candidate), []).append(candidate)
+    own = sorted(families.pop(_family(chosen)), key=lambda candidate: candidate.layout.micro_batch_size)
+    best = [min(family, key=_least_bad) for family in families.values()]
+    index = own.index(chosen)
+    neighbours = own[index + 1 : index + 2] + own[max(0, index - 1) : index]
+    ranked = sorted(best, key=_least_bad)[: MAX_REJECTED - len(neighbours)] + neighbours
+    return tuple(Rejection(candidate.layout, _reason(candidate, chosen)) for candidate in ranked)
+
+
+def _family(candidate: Candidate) -> tuple[str, int, str]:
+    layout = candidate.layout
+    return layout.engine, layout.zero_stage, layout.activation_checkpointing
+
+
+def _least_bad(candidate: Candidate) -> tuple[float, int, int]:
+    return candidate.seconds, candidate.memory.total, candidate.layout.micro_batch_size
+
+
+def _reason(candidate: Candidate, chosen: Candidate) -> str:
+    """In numbers: what it needs of what there is, or how much slower it is."""
+    if not candidate.fits:
+        return f"{layout_words(candidate.layout)} needs {gib(candidate.memory.total)} of {gib(candidate.limit)}"
+    ratio = candidate.seconds / chosen.seconds
+    if ratio < 1.005:
+        return f"as fast, and needs {gib(candidate.memory.total)} where the chosen one needs {gib(chosen.memory.total)}"
+    return f"{ratio:.2f}x slower"
+
+
+def _placed(
+    training: Training,
+    name: str,
+    work: Workload,
+    cluster: Cluster,
+    chosen: Candidate,
+    rejected: tuple[Rejection, ...],
+) -> StagePlan:
+    seconds, tokens = chosen.seconds, training.tokens
+    per_token = model_flops_per_token(work)
+    step_flops = per_token * work.global_batch_size * work.context_length
+    duration = None if training.steps is None else training.steps * seconds
+    hours = None if duration is None else cluster.devices * duration / 3600
+    price = cluster.price_per_device_hour
+    return StagePlan(
+        stage=name,
+        layout=chosen.layout,
+        steps=training.steps,
+        tokens=tokens,
+        flops=None if tokens is None else round(per_token * tokens),
+        memory=chosen.memory,
+        memory_limit_bytes=chosen.limit,
+        step_time_s=seconds,
+        step_time_by_cause=chosen.time,
+        duration_s=duration,
+        cost_usd=None if hours is None or price is None else hours * price,
+        energy_kwh=None if hours is None else hours * cluster.device.power_watts / 1000,
+        mfu=step_flops / (seconds * cluster.devices * cluster.device.peak_flops[work.precision]),
+        checkpoint_bytes=checkpoint_bytes(work, chosen.layout),
+        rejected=rejected,
+        notes=_notes(training, work, cluster),
+    )
+
+
+def _unplaced(
+    stage: Stage, training: Training, work: Workload, smallest: Candidate | None, finding: Finding
+) -> StagePlan:
+    tokens = training.tokens
+    return StagePlan(
+        stage=stage.name,
+        layout=None,
+        steps=training.steps,
+        tokens=tokens,
+        flops=None if tokens is None else round(model_flops_per_token(work) * tokens),
+        memory=smallest.memory if smallest else None,
+        memory_limit_bytes=smallest.limit if smallest else None,
+        step_time_s=None,
+        step_time_by_cause=(),
+        duration_s=None,
+        cost_usd=None,
+        energy_kwh=None,
+        mfu=None,
+        checkpoint_bytes=None,
+        rejected=(),
+        notes=(f"no layout: {finding.headline}",),
+    )
+
+
+def _untrained(experiment: Experiment, stage: Stage, cluster: Cluster) -> StagePlan:
+    if isinstance(stage.work, Evaluation):
+        note = "the number of tokens depends on the tasks' data"
+    else:
+        note = "export reads and writes the weights once; its time depends on the disk"
+    return StagePlan(
+        stage=stage.name,
+        layout=None,
+        steps=None,
+        tokens=None,
+        flops=None,
+        memory=weights_memory(experiment.model.parameters, cluster.device),
+        memory_limit_bytes=memory_limit(cluster.device, 1),
+        step_time_s=None,
+        step_time_by_cause=(),
+        duration_s=None,
+        cost_usd=None,
+        energy_kwh=None,
+        mfu=None,
+        checkpoint_bytes=None,
+        rejected=(),
+        notes=(note,),
+    )
+
+
+def _notes(training: Training, work: Workload, cluster: Cluster) -> tuple[str, ...]:
+    """Why a figure is missing, and what a reader could take it for that it is not."""
+    notes = []
+    if training.steps is None:
+        notes.append("the data set does not declare its size: steps, tokens, duration and cost are open")
+    if cluster.price_per_device_hour is None:
+        notes.append("the cluster has no `price_per_device_hour`: cost is open")
+    if work.bias_bytes:
+        notes.append(f"the attention bias is one tensor of {gib(work.bias_bytes)}, so attention skips no masked score")
+    return tuple(notes)

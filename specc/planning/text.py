@@ -1,0 +1,40 @@
+"""Numbers and layouts in words, the same everywhere a plan is shown."""
+
+from __future__ import annotations
+
+from specc.ir.plan import Layout
+
+_DURATIONS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+def gib(size: int) -> str:
+    """Bytes in GiB, or MiB below a tenth."""
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:,.1f} MiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves at least one."""
+    for size, unit in _DURATIONS:
+        if seconds >= size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds * 1000:,.1f} ms"
+
+
+def count(number: float) -> str:
+    """A large number in short: 68.7 B, 2.0 T."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:,.1f} {unit}"
+    return f"{number:,.0f}"
+
+
+def article(title: str) -> str:
+    """A device's title with its indefinite article."""
+    return f"{'an' if title.startswith(('NVIDIA', 'AMD')) else 'a'} {title}"
+
+
+def layout_words(layout: Layout) -> str:
+    """What tells one family of layouts from another, and the micro-batch."""
+    engine = "one process" if layout.engine == "torch" else f"ZeRO-{layout.zero_stage}"
+    checkpointing = " with full checkpointing" if layout.activation_checkpointing == "full" else ""
+    return f"{engine}{checkpointing} at micro-batch {layout.micro_batch_size}"

@@ -1,0 +1,123 @@
+"""What the formulas read of a training stage: a handful of sums over its components, taken once per stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from specc.ir.component import Component
+from specc.ir.experiment import Training
+from specc.ir.model import Layer, Model
+
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+"""Bytes of one value by precision."""
+
+ADAM_STATE_BYTES = 8
+"""Two fp32 moments (Kingma & Ba 2015), where the optimizer's component does not say."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One training stage in numbers. Per-token figures are for one forward pass of the whole model."""
+
+    parameters: int
+    """Of the model, the adapter's not counted."""
+    trainable: int
+    """Parameters that get a gradient and optimizer states."""
+    frozen: int
+    """Parameters that are only read."""
+    reference: int
+    """Parameters of a separate frozen reference model, 0 where there is none."""
+    reference_forward: bool
+    block_parameters: int
+    """Of the largest block."""
+    table_parameters: int
+    """Of the larger of embedding and head."""
+    num_layers: int
+    hidden_size: int
+    vocab_size: int
+    context_length: int
+    global_batch_size: int
+    matmul_flops: int
+    score_flops: int
+    """With every query attending to `context_length` keys."""
+    outside_matmul_flops: int
+    """Of `matmul_flops`, what is not in a block (the head): never recomputed."""
+    adapter_flops: int
+    saved_bytes: int
+    """Kept for the backward pass, all layers."""
+    block_saved_bytes: int
+    """Kept by the block that keeps the most."""
+    outside_saved_bytes: int
+    """Kept by what is not in a block; never recomputed."""
+    bias_bytes: int
+    """Of the attention bias that is materialised once for all layers."""
+    state_bytes: int
+    """Of optimizer states per trainable parameter."""
+    value_bytes: int
+    """Of one value in the compute type."""
+    precision: str
+
+    @property
+    def trained_share(self) -> float:
+        """Share of the model's matrices that need a weight gradient."""
+        return 1.0 - min(self.frozen, self.parameters) / self.parameters
+
+
+def measure(model: Model, training: Training) -> Workload:
+    """The numbers of one training stage."""
+    value_bytes = BYTES[training.precision]
+    outside = (model.embedding, model.position, model.norm, model.head)
+    blocks = [_saved(_components(layer), value_bytes) for layer in model.layers]
+    outside_saved = _saved(outside, value_bytes)
+    parameters = model.parameters
+    separate_reference = training.reference_forward and training.adapter is None
+    context = training.context_length
+    return Workload(
+        parameters=parameters,
+        trainable=training.trainable_parameters,
+        frozen=parameters if training.adapter else max(0, parameters - training.trainable_parameters),
+        reference=parameters if separate_reference else 0,
+        reference_forward=training.reference_forward,
+        block_parameters=max((layer.parameters for layer in model.layers), default=0),
+        table_parameters=max(model.embedding.parameters, model.head.parameters),
+        num_layers=model.num_layers,
+        hidden_size=model.hidden_size,
+        vocab_size=model.vocab_size,
+        context_length=context,
+        global_batch_size=training.global_batch_size,
+        matmul_flops=model.forward_flops_per_token(0),
+        score_flops=model.forward_flops_per_token(context) - model.forward_flops_per_token(0),
+        outside_matmul_flops=sum(component.matmul_flops for component in outside),
+        adapter_flops=training.adapter.matmul_flops if training.adapter else 0,
+        saved_bytes=sum(layer.count * size for layer, size in zip(model.layers, blocks, strict=True)) + outside_saved,
+        block_saved_bytes=max(blocks, default=0),
+        outside_saved_bytes=outside_saved,
+        bias_bytes=_bias_values(model) * context**2 * value_bytes,
+        state_bytes=_state_bytes(training.optimizer),
+        value_bytes=value_bytes,
+        precision=training.precision,
+    )
+
+
+def _components(layer: Layer) -> tuple[Component, ...]:
+    return tuple(component for _, component in layer.parts)
+
+
+def _saved(components: Iterable[Component], value_bytes: int) -> int:
+    return sum(
+        saved.per_token * (value_bytes if saved.bytes_each is None else saved.bytes_each)
+        for component in components
+        for saved in component.saved
+    )
+
+
+def _bias_values(model: Model) -> int:
+    """Held once for all layers, so a kind that answers it in every block is still counted once."""
+    inside = [part.bias_per_layer_stack for layer in model.layers for part in _components(layer)]
+    return max([model.position.bias_per_layer_stack, *inside])
+
+
+def _state_bytes(optimizer: Component) -> int:
+    fallback = optimizer.fields.get("state_bytes_per_parameter", ADAM_STATE_BYTES)
+    return int(optimizer.values.get("state_bytes_per_parameter", fallback))

@@ -1,0 +1,94 @@
+"""`extends:` in any mapping: one preset or several, merged below what the mapping itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from specc import resources
+from specc.diagnostics import Diagnostic, Label, Span
+from specc.source.reader import SpecErrors, parse
+from specc.source.tree import Entry, Mapping, Node, Scalar, Sequence
+
+KEY = "extends"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The files that are being read, outermost first, each with the place that asked for it."""
+
+    files: tuple[Path, ...]
+    asked: tuple[Span, ...]
+
+
+def expand(node: Node, chain: Chain, show: Callable[[Path], str], read_text: Callable[[Path], str]) -> Node:
+    """The tree with every `extends` replaced by what it names; SpecErrors with SPC009 or SPC011."""
+    if isinstance(node, Sequence):
+        return Sequence(tuple(expand(item, chain, show, read_text) for item in node.items), node.span)
+    if not isinstance(node, Mapping):
+        return node
+    own = {
+        key: Entry(entry.key, expand(entry.node, chain, show, read_text))
+        for key, entry in node.entries.items()
+        if key != KEY
+    }
+    merged: Mapping = Mapping({}, node.span)
+    for name in _names(node):
+        merged = merge(merged, _load(name, chain, show, read_text))
+    return merge(merged, Mapping(own, node.span))
+
+
+def merge(base: Mapping, over: Mapping) -> Mapping:
+    """`over` laid over `base`, mapping by mapping. A mapping of another `kind` replaces; it does not mix."""
+    kinds = (base.scalar("kind"), over.scalar("kind"))
+    if None not in kinds and kinds[0] != kinds[1]:
+        return over
+    entries = dict(base.entries)
+    for key, entry in over.entries.items():
+        below = entries.get(key)
+        if below is not None and isinstance(below.node, Mapping) and isinstance(entry.node, Mapping):
+            entry = Entry(entry.key, merge(below.node, entry.node))
+        entries[key] = entry
+    return Mapping(entries, over.span)
+
+
+def _names(node: Mapping) -> tuple[Scalar, ...]:
+    entry = node.entries.get(KEY)
+    if entry is None:
+        return ()
+    items = entry.node.items if isinstance(entry.node, Sequence) else (entry.node,)
+    for item in items:
+        if not isinstance(item, Scalar) or not isinstance(item.value, str):
+            _fail("SPC004", f"`{KEY}` takes the path of a preset, or a list of them", item.span)
+    return tuple(item for item in items if isinstance(item, Scalar))
+
+
+def _load(name: Scalar, chain: Chain, show: Callable[[Path], str], read_text: Callable[[Path], str]) -> Mapping:
+    path = _find(name, chain.files[-1].parent)
+    inner = Chain((*chain.files, path), (*chain.asked, name.span))
+    if path in chain.files:
+        _cycle(inner, show)
+    loaded = expand(parse(read_text(path), show(path)), inner, show, read_text)
+    assert isinstance(loaded, Mapping)
+    return loaded
+
+
+def _find(name: Scalar, folder: Path) -> Path:
+    for base in (folder, resources.specs()):
+        path = (base / name.text).resolve()
+        if path.is_file():
+            return path
+    return _fail("SPC011", f"there is no preset `{name.text}` beside this file or among the presets", name.span)
+
+
+def _cycle(chain: Chain, show: Callable[[Path], str]) -> None:
+    first = chain.files.index(chain.files[-1])
+    loop = " -> ".join(show(path) for path in chain.files[first:])
+    *others, last = chain.asked[first:]
+    labels = (Label(last, "asked for again here", primary=True), *(Label(span, "asked for here") for span in others))
+    raise SpecErrors((Diagnostic("SPC009", "error", f"presets extend each other: {loop}", labels),))
+
+
+def _fail(code: str, headline: str, span: Span) -> Path:
+    raise SpecErrors((Diagnostic(code, "error", headline, (Label(span, primary=True),)),))

@@ -1,0 +1,77 @@
+"""`--set path=value`: each one is a virtual file of one line, so that errors point at it like at any other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from specc.diagnostics import Diagnostic, Label, Span
+from specc.source.reader import SpecErrors, parse_value
+from specc.source.tree import Entry, Mapping, Node, Scalar, Sequence
+
+
+def file_of(override: str) -> str:
+    """The name under which diagnostics quote an override; its text is `override` itself."""
+    return f"--set {override}"
+
+
+def apply(root: Mapping, override: str) -> Mapping:
+    """The tree with one value set, made where it was missing; SpecErrors when the override is not `path=value`."""
+    path, equals, text = override.partition("=")
+    file = file_of(override)
+    key = Span(file, 1, 1, 1, max(2, len(path) + 1))
+    parts = path.split(".")
+    if not equals or not all(parts):
+        raise SpecErrors((_usage(override, key),))
+    value = _shift(parse_value(text, file), len(path) + 1)
+    set_root = _set(root, tuple(parts), Entry(key, value))
+    assert isinstance(set_root, Mapping)
+    return set_root
+
+
+def variant(overrides: tuple[str, ...]) -> str:
+    """A short stable name for what overrides change: a kind by its own name, anything else as `key=value`."""
+    words = []
+    for override in overrides:
+        path, _, text = override.partition("=")
+        last = path.split(".")[-1]
+        words.append(text if last == "kind" else f"{last}={text}")
+    return "+".join("".join(c if c.isalnum() or c in "=._+-" else "_" for c in word) for word in words)
+
+
+def _set(node: Node, parts: tuple[str, ...], entry: Entry) -> Node:
+    first, rest = parts[0], parts[1:]
+    if isinstance(node, Sequence) and first.isdigit() and int(first) < len(node.items):
+        index = int(first)
+        item = entry.node if not rest else _set(node.items[index], rest, entry)
+        return Sequence((*node.items[:index], item, *node.items[index + 1 :]), node.span)
+    entries = dict(node.entries) if isinstance(node, Mapping) else {}
+    if not rest:
+        entries[first] = entry
+    else:
+        old = entries.get(first)
+        below = old.node if old is not None else Mapping({}, entry.key)
+        entries[first] = Entry(old.key if old is not None else entry.key, _set(below, rest, entry))
+    return Mapping(entries, node.span)
+
+
+def _shift(node: Node, columns: int) -> Node:
+    span = replace(node.span, column=node.span.column + columns, end_column=node.span.end_column + columns)
+    if isinstance(node, Scalar):
+        return Scalar(node.value, node.text, span)
+    if isinstance(node, Sequence):
+        return Sequence(tuple(_shift(item, columns) for item in node.items), span)
+    shifted = {}
+    for key, entry in node.entries.items():
+        where = replace(entry.key, column=entry.key.column + columns, end_column=entry.key.end_column + columns)
+        shifted[key] = Entry(where, _shift(entry.node, columns))
+    return Mapping(shifted, span)
+
+
+def _usage(override: str, span: Span) -> Diagnostic:
+    return Diagnostic(
+        "SPC010",
+        "error",
+        f"`{override}` does not say what to set",
+        (Label(span, primary=True),),
+        help="write a path, an equals sign and a value: `--set model.num_layers=12`",
+    )

@@ -1,0 +1,105 @@
+"""A spec as it was written: files, presets and overrides joined into one tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping as ReadOnly
+from dataclasses import dataclass
+from pathlib import Path
+
+from specc.diagnostics import Diagnostic, Finding, Label, Span
+from specc.diagnostics.diagnostic import Path as SpecPath
+from specc.source import extends, overrides
+from specc.source.reader import SpecErrors, parse
+from specc.source.tree import Mapping, Node, child
+
+
+@dataclass(frozen=True)
+class Source:
+    """The joined tree, the text of every file that took part (for quoting), and the overrides in their order."""
+
+    file: str
+    root: Mapping
+    texts: ReadOnly[str, str]
+    overrides: tuple[str, ...] = ()
+
+    def span(self, path: SpecPath, *, of_key: bool = False) -> Span:
+        """Where a path was written: its value or its key, else the nearest mapping above it."""
+        node: Node = self.root
+        key = self.root.span
+        for part in path:
+            below = child(node, part)
+            if below is None:
+                return key if node is not self.root else Span(self.file, 1, 1, 1, 2)
+            key = node.entries[part].key if isinstance(node, Mapping) and isinstance(part, str) else below.span
+            node = below
+        return key if of_key or isinstance(node, Mapping) else node.span
+
+    def locate(self, finding: Finding) -> Diagnostic:
+        """The diagnostic of a finding, its paths turned into places. A place is named once."""
+        labels: list[Label] = []
+        for index, at in enumerate(finding.at):
+            span = self.span(at.path, of_key=at.of_key)
+            if all(label.span != span for label in labels):
+                labels.append(Label(span, at.text, primary=index == 0))
+        return Diagnostic(finding.code, finding.severity, finding.headline, tuple(labels), finding.notes, finding.help)
+
+
+def read(file: Path, sets: tuple[str, ...] = ()) -> Source:
+    """Read a spec with its presets and overrides; SpecErrors when a part of it cannot be read."""
+    texts: dict[str, str] = {}
+
+    def read_text(path: Path) -> str:
+        text = _text(path, show(path))
+        texts[show(path)] = text
+        return text
+
+    def show(path: Path) -> str:
+        return _shown(path, file)
+
+    try:
+        root = _joined(file.resolve(), sets, texts, show, read_text)
+    except SpecErrors as errors:
+        raise SpecErrors(errors.diagnostics, texts) from None
+    return Source(show(file.resolve()), root, texts, sets)
+
+
+def _joined(
+    start: Path,
+    sets: tuple[str, ...],
+    texts: dict[str, str],
+    show: Callable[[Path], str],
+    read_text: Callable[[Path], str],
+) -> Mapping:
+    tree = parse(read_text(start), show(start))
+    chain = extends.Chain((start,), (Span(show(start), 1, 1, 1, 2),))
+    root = extends.expand(tree, chain, show, read_text)
+    assert isinstance(root, Mapping)
+    for override in sets:
+        texts[overrides.file_of(override)] = override
+        root = overrides.apply(root, override)
+    return root
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        problem = "there is no such file"
+    except IsADirectoryError:
+        problem = "this is a folder, not a spec"
+    except PermissionError:
+        problem = "this file may not be read"
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start:,} of this file is not UTF-8"
+    raise SpecErrors((Diagnostic("SPC001", "error", problem, (Label(Span(name, 1, 1, 1, 2), primary=True),)),))
+
+
+def _shown(path: Path, asked: Path) -> str:
+    """A path as the user knows it: as asked for, else relative to the working folder, else to the presets."""
+    if path == asked.resolve():
+        return asked.as_posix()
+    for base in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return path.as_posix()

@@ -1,0 +1,49 @@
+"""The base of everything a user may write, and the four classes a field can belong to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticUndefined
+
+# Names become folders, files, job names and parts of paths: letters that are safe in all of them.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=40)]
+
+
+class Node(BaseModel):
+    """One mapping of the spec: frozen, no key it does not know, no value of another type taken for the right one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True, defer_build=True)
+
+
+def identity(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
+    """A field that makes another experiment when it changes: architecture, data, tokenizer, optimizer mathematics."""
+    return _field("identity", doc, default, limits)
+
+
+def numerics(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
+    """A field that may change the last bits and not the experiment: layout, kernels, precision."""
+    return _field("numerics", doc, default, limits)
+
+
+def execution(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
+    """A field that says where and how it runs: cluster, paths, cadence, logging."""
+    return _field("execution", doc, default, limits)
+
+
+def annotation(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
+    """A field for people: names, tags, descriptions."""
+    return _field("annotation", doc, default, limits)
+
+
+def section(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
+    """A field that holds further fields, each of which has its own class."""
+    return _field("section", doc, default, limits)
+
+
+def _field(effect: str, doc: str, default: Any, limits: dict[str, Any]) -> Any:
+    if "default_factory" in limits:
+        return Field(description=doc, json_schema_extra={"effect": effect}, **limits)
+    return Field(default, description=doc, json_schema_extra={"effect": effect}, **limits)

@@ -1,0 +1,81 @@
+"""Spec to Experiment: each part lowers itself, and nothing here asks of which kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specc import ir
+from specc.diagnostics import Finding
+from specc.kinds.stage.context import StageContext
+from specc.spec.references import check_references
+from specc.spec.settings import address, settings
+from specc.spec.spec import Spec
+
+# Fields whose value is the name of something that is hashed itself.
+_REFERENCES = frozenset({"from", "data", "models", "suites"})
+
+
+def check(spec: Spec) -> Iterator[Finding]:
+    """What must hold before the spec can be lowered: sizes that fit, names that exist."""
+    yield from spec.model.check()
+    yield from check_references(spec)
+    sizes = {name: None if data.tokens is None else data.tokens.whole for name, data in spec.data.items()}
+    for name, stage in spec.stages.items():
+        yield from stage.check(name, spec.model.context_length, sizes)
+
+
+def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
+    """The experiment of a spec without findings. `name` carries the variant, `spec_path` is what the user typed."""
+    tokenizer = spec.tokenizer.lower()
+    model = spec.model.lower(tokenizer)
+    ir.check_model(model)
+    datasets = {key: data.lower(key) for key, data in spec.data.items()}
+    suites = {key: suite.lower(key) for key, suite in spec.suites.items()}
+    resolved = tuple(settings(spec))
+    identity = address(_identities(resolved, ""))
+    context = StageContext(model, datasets, suites)
+    keys = _stage_keys(spec, context, resolved)
+    stages = tuple(
+        ir.Stage(
+            name=key,
+            kind=stage.kind,
+            after=stage.after(),
+            data=getattr(stage, "data", None),
+            work=stage.lower(context),
+            lowered=stage.lowered,
+            key=keys[key],
+        )
+        for key, stage in spec.stages.items()
+    )
+    return ir.Experiment(
+        name, spec_path, spec.seed, tokenizer, model, tuple(datasets.values()), stages, resolved, identity
+    )
+
+
+def _identities(resolved: tuple[ir.Setting, ...], prefix: str) -> dict[str, object]:
+    """Identity-class settings below a prefix, by the rest of their path."""
+    return {
+        setting.path.removeprefix(prefix): setting.value
+        for setting in resolved
+        if setting.effect == "identity" and setting.path.startswith(prefix)
+    }
+
+
+def _stage_keys(spec: Spec, context: StageContext, resolved: tuple[ir.Setting, ...]) -> dict[str, str]:
+    """Content addresses. Names are no part of them, what the names stand for is: a rename re-runs nothing."""
+    common = [_identities(resolved, part) for part in ("seed", "tokenizer.", "model.")]
+    keys: dict[str, str] = {}
+
+    def key_of(name: str) -> str:
+        if name not in keys:
+            stage = spec.stages[name]
+            own = _identities(resolved, f"stages.{name}.")
+            content = {path: value for path, value in own.items() if path.split(".")[-1] not in _REFERENCES}
+            reads = [_identities(resolved, f"data.{data}.") for data in stage.reads(context)]
+            suites = [_identities(resolved, f"suites.{suite}.") for suite in getattr(stage, "suites", ())]
+            keys[name] = address([common, content, reads, suites, [key_of(base) for base in stage.after()]])
+        return keys[name]
+
+    for name in spec.stages:
+        key_of(name)
+    return keys

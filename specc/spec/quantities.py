@@ -1,0 +1,129 @@
+"""Quantities that carry their unit: `4M tokens`, `2000 steps`, `1%`, `80 GiB`, `48h`.
+
+A bare number is never a quantity: what it counts would be a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+_TEXT = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?)\s*(?P<unit>[A-Za-z%/ ]*)")
+_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+_COUNTS = ("tokens", "sequences", "steps", "epochs")
+_SINGULAR = {"token": "tokens", "sequence": "sequences", "step": "steps", "epoch": "epochs"}
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BINARY_BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """An exact amount in a base unit (`tokens`, `sequences`, `steps`, `epochs`, `%`, `bytes`, `bytes/s`, `seconds`)."""
+
+    amount: Fraction
+    unit: str
+    text: str
+    """As a person writes it."""
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def whole(self) -> int:
+        """The amount as a whole number; ValueError when it is none."""
+        if self.amount.denominator != 1:
+            raise ValueError(f"{self.text} is not a whole number of {self.unit}")
+        return self.amount.numerator
+
+    @property
+    def share(self) -> float:
+        """A percentage as a share of 1."""
+        assert self.unit == "%"
+        return float(self.amount) / 100
+
+
+@dataclass(frozen=True)
+class Units:
+    """Marks a field as a quantity in one of these units."""
+
+    units: tuple[str, ...]
+    example: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.validate, serialization=core_schema.to_string_ser_schema()
+        )
+
+    def validate(self, value: Any) -> Quantity:
+        """Parse one quantity; `quantity_unit` when the unit is missing or of another dimension, else `quantity`."""
+        if isinstance(value, Quantity) and value.unit in self.units:
+            return value
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise PydanticCustomError("quantity", "{example}", {"example": self.example})
+        match = _TEXT.fullmatch(str(value).strip())
+        if match is None:
+            raise PydanticCustomError("quantity", "{example}", {"example": self.example})
+        found = _read(Decimal(match["number"]), match["unit"].strip())
+        if found is None or found.unit not in self.units:
+            raise PydanticCustomError("quantity_unit", "{units}", {"units": self.units, "example": self.example})
+        if found.amount <= 0:
+            raise PydanticCustomError("quantity_positive", "{example}", {"example": self.example})
+        if found.unit in ("sequences", "steps") and found.amount.denominator != 1:
+            raise PydanticCustomError("quantity_whole", "{unit}", {"unit": found.unit, "example": self.example})
+        return found
+
+
+def _read(number: Decimal, unit: str) -> Quantity | None:
+    """The quantity, or None when the unit is none that the language has."""
+    plain = format(number.normalize(), "f")
+    prefix, _, counted = unit.rpartition(" ")
+    counted = _SINGULAR.get(counted, counted)
+    if counted in _COUNTS and prefix in _PREFIXES:
+        text = f"{plain}{prefix} {counted}"
+        return Quantity(Fraction(number) * _PREFIXES[prefix], counted, text)
+    if unit == "%":
+        return Quantity(Fraction(number), "%", f"{plain}%")
+    for names, base, glue in ((_BYTES, "bytes", " "), (_BINARY_BYTES, "bytes", " "), (_SECONDS, "seconds", "")):
+        if unit in names:
+            return Quantity(Fraction(number) * names[unit], base, f"{plain}{glue}{unit}")
+        if unit.endswith("/s") and unit[:-2] in names and base == "bytes":
+            return Quantity(Fraction(number) * names[unit[:-2]], "bytes/s", f"{plain} {unit}")
+    return None
+
+
+Duration = Annotated[Quantity, Units(("tokens", "steps", "epochs"), "2T tokens")]
+"""How long a stage trains."""
+BatchSize = Annotated[Quantity, Units(("tokens", "sequences"), "4Mi tokens")]
+"""How much one optimizer step sees, over all devices."""
+Warmup = Annotated[Quantity, Units(("steps", "tokens", "%"), "2000 steps")]
+"""A part of a stage."""
+Cadence = Annotated[Quantity, Units(("steps", "%"), "500 steps")]
+"""A distance between events of a stage."""
+Steps = Annotated[Quantity, Units(("steps",), "500 steps")]
+"""Optimizer steps."""
+Tokens = Annotated[Quantity, Units(("tokens",), "300B tokens")]
+"""A number of tokens."""
+Percent = Annotated[Quantity, Units(("%",), "1%")]
+"""A share."""
+Bytes = Annotated[Quantity, Units(("bytes",), "80 GiB")]
+"""An amount of memory or disk."""
+Rate = Annotated[Quantity, Units(("bytes/s",), "450 GB/s")]
+"""A bandwidth."""
+Time = Annotated[Quantity, Units(("seconds",), "48h")]
+"""A stretch of time."""
+
+
+def quantity(text: str) -> Quantity:
+    """A quantity from its text, for defaults; ValueError when it is none."""
+    match = _TEXT.fullmatch(text)
+    found = None if match is None else _read(Decimal(match["number"]), match["unit"].strip())
+    if found is None:
+        raise ValueError(f"`{text}` is not a quantity")
+    return found

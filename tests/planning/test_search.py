@@ -1,0 +1,206 @@
+"""What is chosen, what is refused, and that the advice holds."""
+
+import json
+import time
+
+import pytest
+from placing import GPT_7B, LLAMA_70B, TINY, cluster, decoder, experiment, stage, training
+
+from specc.ir.experiment import Evaluation, Export
+from specc.planning import DEVICES, plan_experiment, plan_stage, predictions, render, to_json
+
+POD = cluster(nodes=64)
+
+
+def planned(model, work, on):
+    plan, findings = plan_experiment(experiment(model, stage(work)), on)
+    return plan.stage("pretrain"), findings
+
+
+def finding(model, work, on):
+    (only,) = planned(model, work, on)[1]
+    return only
+
+
+def test_a_70b_on_512_h100_needs_zero_3_and_checkpointing():
+    result, findings = planned(LLAMA_70B, training(LLAMA_70B, 1024), POD)
+    assert not findings
+    assert (result.layout.engine, result.layout.zero_stage) == ("deepspeed", 3)
+    assert result.layout.activation_checkpointing == "full"
+    assert result.memory.total <= result.memory_limit_bytes
+    assert 0.25 < result.mfu < 0.5
+    assert any(" GiB of " in other.reason for other in result.rejected)
+    assert any("x slower" in other.reason for other in result.rejected)
+
+
+def test_the_batch_is_micro_batch_times_accumulation_times_ranks():
+    for batch in (512, 1024, 1536, 7 * 512):
+        layout = planned(LLAMA_70B, training(LLAMA_70B, batch), POD)[0].layout
+        assert layout.micro_batch_size * layout.gradient_accumulation_steps * layout.data_parallel_size == batch
+
+
+def test_what_was_requested_is_kept():
+    asked = {"zero_stage": 2, "micro_batch_size": 2, "activation_checkpointing": "full", "engine": "deepspeed"}
+    layout = planned(TINY, training(TINY, 64, **asked), cluster())[0].layout
+    assert {name: getattr(layout, name) for name in asked} == asked
+    assert layout.gradient_accumulation_steps == 4
+
+
+def test_one_cpu_runs_one_process():
+    layout = planned(TINY, training(TINY, 32, precision="fp32"), cluster("cpu", per_node=1))[0].layout
+    assert (layout.engine, layout.zero_stage, layout.data_parallel_size) == ("torch", 0, 1)
+
+
+def test_the_same_input_gives_the_same_plan():
+    results = [planned(LLAMA_70B, training(LLAMA_70B, 1024), POD)[0] for _ in range(3)]
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_batch_that_does_not_divide_names_both_neighbours_and_both_work():
+    found = finding(LLAMA_70B, training(LLAMA_70B, 1000), POD)
+    assert found.code == "SPC301"
+    assert found.headline == "a global batch of 1,000 sequences does not divide among 512 devices"
+    assert found.at[0].path == ("stages", "pretrain", "global_batch_size")
+    for near in (512, 1024):
+        assert f"{near:,} sequences" in found.help
+        assert not planned(LLAMA_70B, training(LLAMA_70B, near), POD)[1]
+
+
+def test_a_batch_smaller_than_the_cluster_has_one_neighbour():
+    found = finding(LLAMA_70B, training(LLAMA_70B, 100), POD)
+    assert found.help == "use a global batch of 512 sequences (2,097,152 tokens)"
+
+
+def test_an_accumulation_that_contradicts_is_refused_with_the_one_that_follows():
+    asked = {"micro_batch_size": 2, "gradient_accumulation_steps": 4}
+    found = finding(TINY, training(TINY, 32, **asked), cluster())
+    assert found.code == "SPC301"
+    assert "make 64 sequences, and the global batch has 32" in found.headline
+    assert "gradient_accumulation_steps: 2" in found.help
+    assert not planned(TINY, training(TINY, 32, micro_batch_size=2, gradient_accumulation_steps=2), cluster())[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice", "changed"),
+    [
+        ({"zero_stage": 1}, "use `zero_stage: 3`", {"zero_stage": 3}),
+        (
+            {"activation_checkpointing": "none"},
+            "use `activation_checkpointing: full`",
+            {"activation_checkpointing": "full"},
+        ),
+        (
+            {"zero_stage": 2, "activation_checkpointing": "none"},
+            "use `activation_checkpointing: full` and `zero_stage: 3`",
+            {"zero_stage": 3, "activation_checkpointing": "full"},
+        ),
+        ({"micro_batch_size": 64}, "use `micro_batch_size: 1`", {"micro_batch_size": 1}),
+    ],
+)
+def test_the_first_change_that_is_suggested_fits(asked, advice, changed):
+    batch = 512 * 64
+    found = finding(LLAMA_70B, training(LLAMA_70B, batch, **asked), POD)
+    assert (found.code, found.help) == ("SPC406", advice)
+    assert not planned(LLAMA_70B, training(LLAMA_70B, batch, **(asked | changed)), POD)[1]
+
+
+def test_when_no_layout_fits_more_nodes_are_suggested_and_fit():
+    found = finding(LLAMA_70B, training(LLAMA_70B, 1024), cluster())
+    assert found.help.endswith(" nodes")
+    nodes = int(found.help.split()[1])
+    assert not planned(LLAMA_70B, training(LLAMA_70B, 1024), cluster(nodes=nodes))[1]
+    assert planned(LLAMA_70B, training(LLAMA_70B, 1024), cluster(nodes=nodes // 2))[1]
+
+
+def test_an_infeasible_stage_shows_its_memory_by_cause():
+    result, (found,) = planned(LLAMA_70B, training(LLAMA_70B, 1024, zero_stage=1), POD)
+    assert result.layout is None
+    assert result.notes == (f"no layout: {found.headline}",)
+    assert "weights 127.5 GiB" in found.notes[0]
+    assert found.at[0].path == ("stages", "pretrain", "parallelism", "zero_stage")
+
+
+def test_bf16_on_a_v100_is_refused():
+    found = finding(TINY, training(TINY, 8), cluster("v100"))
+    assert (found.code, found.headline) == ("SPC414", "an NVIDIA V100 SXM2 32 GB has no bf16 arithmetic")
+
+
+def test_one_process_for_eight_devices_is_refused():
+    found = finding(TINY, training(TINY, 8, engine="torch"), cluster())
+    assert (found.code, found.at[0].path[-1]) == ("SPC401", "engine")
+
+
+def test_unknown_figures_are_none_and_a_note_says_why():
+    open_ended = planned(TINY, training(TINY, 8, steps=None), cluster())[0]
+    assert (open_ended.duration_s, open_ended.cost_usd, open_ended.tokens, open_ended.flops) == (None,) * 4
+    assert open_ended.step_time_s
+    assert "does not declare its size" in open_ended.notes[0]
+    unpriced = planned(TINY, training(TINY, 8), cluster(price=None))[0]
+    assert unpriced.cost_usd is None
+    assert "price_per_device_hour" in unpriced.notes[0]
+
+
+def test_cost_is_devices_times_hours_times_price():
+    result = planned(TINY, training(TINY, 8), cluster(price=2.0))[0]
+    assert result.duration_s == pytest.approx(100 * result.step_time_s)
+    assert result.cost_usd == pytest.approx(8 * result.duration_s / 3600 * 2.0)
+    assert result.energy_kwh == pytest.approx(8 * result.duration_s / 3600 * 0.7)
+
+
+def test_evaluation_and_export_know_their_weights_and_nothing_else():
+    for work in (Evaluation((), (), (), 8), Export("huggingface")):
+        result = plan_stage(experiment(TINY), stage(work), cluster())
+        assert result.memory.total == 2 * TINY.parameters
+        assert (result.layout, result.step_time_s, result.cost_usd) == (None, None, None)
+        assert result.notes
+
+
+def test_json_has_the_documented_keys_and_is_json():
+    plan, _ = plan_experiment(
+        experiment(TINY, stage(training(TINY, 8)), stage(Export("huggingface"), "export")), cluster()
+    )
+    answer = json.loads(json.dumps(to_json(plan)))
+    assert set(answer["model"]["parameters"]) == {"total", "active", "embedding"}
+    needed = {"steps", "tokens", "flops", "memory", "step_time_s", "duration_s", "cost"}
+    for result in answer["stages"].values():
+        assert needed <= set(result)
+    memory = answer["stages"]["pretrain"]["memory"]
+    assert sum(memory["by_cause"].values()) == memory["total_bytes"] <= memory["limit_bytes"]
+    assert memory["device_bytes"] - sum(memory["allowances"].values()) == memory["limit_bytes"]
+
+
+def test_predictions_are_numbers_under_names_with_units():
+    result = planned(TINY, training(TINY, 8), cluster())[0]
+    answer = predictions(result, TINY.parameters)
+    assert answer["tokens_per_second"] == pytest.approx(8 * 256 / result.step_time_s)
+    assert answer["parameters"] == TINY.parameters
+    assert answer["memory_bytes"] == result.memory.total
+
+
+def test_the_table_fits_80_columns():
+    plan, _ = plan_experiment(experiment(LLAMA_70B, stage(training(LLAMA_70B, 1024))), POD)
+    text = render(plan)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for word in ("steps", "tokens", "layout", "memory", "step time", "duration", "cost", "rejected"):
+        assert word in text
+
+
+def test_the_search_takes_well_under_100_ms():
+    model = decoder(80, 8192, 64, 8, 28672, 128256, 4096, gated=True)
+    work = training(model, 512 * 5040)
+    start = time.perf_counter()
+    planned(model, work, POD)
+    assert time.perf_counter() - start < 0.1
+
+
+def test_every_device_has_a_source_and_plausible_figures():
+    for known in DEVICES.values():
+        assert known.source
+        assert 0 < known.matmul_efficiency <= 1
+        assert known.memory_bytes > 2**33
+        assert "fp32" in known.peak_flops
+
+
+def test_more_devices_are_faster():
+    times = [planned(GPT_7B, training(GPT_7B, 1024), cluster(nodes=nodes))[0].step_time_s for nodes in (1, 2, 4, 8)]
+    assert times == sorted(times, reverse=True)
