@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,8 +14,9 @@ from specc.cli import show
 from specc.diagnostics import pages
 from specc.diagnostics.near import nearest
 from specc.diagnostics.render import FORMATS
-from specc.formatting import GeneratedCodeError
-from specc.writing import EditedError, Written, compare, write
+
+if TYPE_CHECKING:
+    from specc.writing import Written
 
 STALE = 3
 """Exit code of `compile --check` when the folder is not what the spec says."""
@@ -55,6 +56,8 @@ def compile_(
     show.diagnostics(outcome, form)
     if outcome.plan is None:
         sys.exit(1)
+    from specc.writing import EditedError, compare, write
+
     artifacts = emitted(outcome.plan)
     folder = out / outcome.plan.experiment.name
     if only_check:
@@ -103,6 +106,8 @@ COMMANDS: tuple[click.Command, ...] = (check, compile_, plan, explain)
 
 def emitted(plan: ir.Plan) -> tuple[Any, ...]:
     """The artifacts; a bug in specc is said to be one."""
+    from specc.formatting import GeneratedCodeError
+
     try:
         return driver.emit(plan)
     except GeneratedCodeError as error:

@@ -13,7 +13,6 @@ import click
 from specc import driver
 from specc.cli import show
 from specc.cli.compiling import SETS, SPEC, emitted, fail
-from specc.writing import EditedError, write
 
 RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 _PLAN_DIGITS = 12
@@ -36,6 +35,8 @@ def run(spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, 
         sys.exit(1)
     if find_spec("torch") is None:
         fail("running needs PyTorch: pip install 'specc[eval]'")
+    from specc.writing import EditedError, write
+
     artifacts = emitted(outcome.plan)
     address = sha256(artifacts[-1].text.encode("utf-8")).hexdigest()[:_PLAN_DIGITS]
     folder = runs / outcome.plan.experiment.name / "plans" / address
