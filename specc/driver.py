@@ -8,21 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from specc import ir
-from specc.backends import BACKENDS, Artifact, manifest
 from specc.checks import CHECKS
 from specc.checks.lowering import refuse_lowering
 from specc.diagnostics import At, Diagnostic, Finding
 from specc.diagnostics.near import nearest
-from specc.formatting import format_python
 from specc.passes import PASSES
 from specc.planning import DEVICES, plan_experiment, predictions
 from specc.source import Source, SpecErrors, overrides, read
 from specc.spec.lower import check as check_spec
 from specc.spec.lower import lower
 from specc.spec.parse import parse
+from specc.spec.settings import settings
 from specc.spec.spec import Spec
+
+if TYPE_CHECKING:
+    from specc.backends import Artifact
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ def check(path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = ()) 
 
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """Every file of the generated folder, the manifest last."""
+    # Loaded here, because `specc check` emits nothing and should not wait for the template engine.
+    from specc.backends import BACKENDS, manifest
+    from specc.formatting import format_python
+
     emitted = tuple(artifact for backend in BACKENDS for artifact in backend(plan))
     formatted = format_python(emitted)
     parameters = plan.experiment.model.parameters
@@ -66,15 +73,22 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
 
 
 def _plan(source: Source, spec: Spec, path: Path, stages: tuple[str, ...]) -> tuple[ir.Plan, list[Finding]]:
-    variant = overrides.variant(source.overrides)
-    name = f"{spec.name}@{variant}" if variant else spec.name
-    experiment = lower(spec, name, path.as_posix())
+    experiment = lower(spec, _name(source, spec), path.as_posix())
     for run_pass in PASSES:
         experiment = run_pass(experiment)
     findings = [finding for run_check in CHECKS for finding in run_check(experiment)]
     findings += _check_stages(experiment, stages)
     plan, infeasible = plan_experiment(experiment, spec.cluster.lower(DEVICES[spec.cluster.device]))
     return plan, [*findings, *infeasible]
+
+
+def _name(source: Source, spec: Spec) -> str:
+    """The name, with a variant where overrides make another experiment; where it runs is no part of the name."""
+    identity = tuple(setting.path for setting in settings(spec) if setting.effect == "identity")
+    paths = {override: override.partition("=")[0] for override in source.overrides}
+    telling = tuple(text for text, at in paths.items() if any(f"{p}.".startswith(f"{at}.") for p in identity))
+    variant = overrides.variant(telling)
+    return f"{spec.name}@{variant}" if variant else spec.name
 
 
 def _check_device(spec: Spec) -> list[Finding]:

@@ -20,7 +20,7 @@ def check_warmup(experiment: Experiment) -> Iterator[Finding]:
                 "SPC302",
                 f"a warm-up of {work.warmup_steps:,} steps does not end within the {work.steps:,} steps of the stage",
                 (At((*at, "schedule", "warmup")), At((*at, "duration"))),
-                help=f"use `warmup: {max(1, work.steps // 100)} steps`, 1% of the stage",
+                help="use `warmup: 1%`",
             )
 
 
@@ -35,7 +35,7 @@ def check_checkpoints(experiment: Experiment) -> Iterator[Finding]:
                 f"checkpoints come every {every:,} steps, and the stage has {work.steps:,}",
                 (At((*at, "checkpoint", "every")), At((*at, "duration"))),
                 ("only the last state is written, and a stop before it loses the whole stage",),
-                help=f"use `checkpoint: {{every: {max(1, work.steps // 5)} steps}}`",
+                help="use `checkpoint: {every: 10%}`",
                 severity="warning",
             )
 

@@ -8,5 +8,9 @@ from difflib import get_close_matches
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, or None when none is near."""
-    found = get_close_matches(word.lower(), list(choices), n=1, cutoff=0.6)
+    known = list(choices)
+    longer = [choice for choice in known if len(word) > 2 and choice.startswith(f"{word.lower()}_")]
+    if longer:
+        return longer[0]
+    found = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return found[0] if found else None

@@ -85,7 +85,7 @@ def _find(name: Scalar, folder: Path) -> Path:
 def _cycle(chain: Chain, show: Callable[[Path], str]) -> None:
     first = chain.files.index(chain.files[-1])
     loop = " -> ".join(show(path) for path in chain.files[first:])
-    *others, last = chain.asked[first:]
+    *others, last = chain.asked[first + 1 :]
     labels = (Label(last, "asked for again here", primary=True), *(Label(span, "asked for here") for span in others))
     raise SpecErrors((Diagnostic("SPC009", "error", f"presets extend each other: {loop}", labels),))
 

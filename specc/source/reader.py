@@ -16,7 +16,8 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A spec has hundreds of values. Aliases that multiply, or nesting that exhausts the stack, are mistakes or attacks.
 _MOST_NODES = 200_000
 _DEEPEST = 60
-_PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp"))
+_PLAIN = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
+_PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in _PLAIN)
 
 
 class SpecErrors(Exception):
@@ -75,13 +76,13 @@ class _Conversion:
         self.nodes += 1
         if depth > _DEEPEST or self.nodes > _MOST_NODES:
             raise SpecErrors((_error("SPC001", "the file nests or repeats itself too much to be a spec", span),))
+        if node.tag not in _PLAIN_TAGS:
+            self.errors.append(_error("SPC001", f"`{node.tag}` is a tag, and specs have none", span))
         if isinstance(node, SequenceNode):
             return Sequence(tuple(self.convert(item, depth + 1) for item in node.value), span)
         if isinstance(node, MappingNode):
             return self._mapping(node, span, depth)
         assert isinstance(node, ScalarNode)
-        if node.tag not in _PLAIN_TAGS and node.tag != "tag:yaml.org,2002:merge":
-            self.errors.append(_error("SPC001", f"`{node.tag}` is a tag, and specs have none", span))
         value = node.value if node.style in ("'", '"', "|", ">") else resolve(node.value)
         return Scalar(value, node.value, span)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass
 from pathlib import Path
 
+from specc import resources
 from specc.diagnostics import Diagnostic, Finding, Label, Span
 from specc.diagnostics.diagnostic import Path as SpecPath
 from specc.source import extends, overrides
@@ -99,7 +100,7 @@ def _shown(path: Path, asked: Path) -> str:
     """A path as the user knows it: as asked for, else relative to the working folder, else to the presets."""
     if path == asked.resolve():
         return asked.as_posix()
-    for base in (Path.cwd(), Path(__file__).resolve().parents[2]):
+    for base in (Path.cwd(), resources.specs()):
         if path.is_relative_to(base):
             return path.relative_to(base).as_posix()
     return path.as_posix()

@@ -13,6 +13,7 @@ from specc.diagnostics import At, Finding
 from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
 from specc.source import Source, SpecErrors
+from specc.source.scalars import resolve
 from specc.source.tree import Mapping, Node, Scalar, Sequence, child, to_data
 from specc.spec import language
 from specc.spec.spec import Spec
@@ -32,6 +33,9 @@ _TAKES = {
     "model_attributes_type": "a mapping",
     "none_required": "nothing",
 }
+# Words that were booleans in YAML 1.1.
+_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_LONGEST_QUOTE = 40
 _LIMITS = {
     "greater_than": ("gt", "more than {}"),
     "greater_than_equal": ("ge", "at least {}"),
@@ -135,15 +139,14 @@ def _unknown_key(root: Mapping, refusal: _Refusal) -> Finding:
     headline = f"{name} has no key `{key}`"
     at = (At((*refusal.path, key), of_key=True),)
     keys = language.keys(refusal.path, root)
-    meant = SYNONYMS.get(key) if SYNONYMS.get(key) in keys else None
-    near = meant or nearest(key, keys)
-    if near is not None:
-        return Finding("SPC003", headline, at, help=f"did you mean `{near}`?")
     word = SYNONYMS.get(key, key)
+    if word in keys:
+        return Finding("SPC003", headline, at, help=f"did you mean `{word}`?")
     elsewhere = language.where(word, root, refusal.path)
     if elsewhere:
         return Finding("SPC003", headline, at, help=f"`{word}` belongs under `{elsewhere[0]}`")
-    return Finding("SPC003", headline, at, help=f"its keys are {_list(keys)}")
+    near = nearest(key, keys)
+    return Finding("SPC003", headline, at, help=f"did you mean `{near}`?" if near else f"its keys are {_list(keys)}")
 
 
 def _missing_key(root: Mapping, refusal: _Refusal) -> Finding:
@@ -199,7 +202,8 @@ def _wrong_type(root: Mapping, group: list[_Refusal]) -> Finding:
     key = first.path[-1] if first.path else "a spec"
     shown = _shown(first.node)
     meaning = language.describe(first.path, root)
-    near = nearest(shown.strip("`"), [word.strip("`") for word in takes])
+    words = [word.strip("`") for word in takes]
+    near = _BOOLEANS.get(shown.strip("`").lower()) if first.type == "bool_type" else nearest(shown.strip("`"), words)
     help_text = f"did you mean `{near}`?" if near else (f"`{key}`: {meaning}" if meaning else None)
     return Finding("SPC004", f"`{key}` takes {' or '.join(takes)}, not {shown}", (At(first.path),), help=help_text)
 
@@ -222,8 +226,9 @@ def _shown(node: Node | None) -> str:
         return "a list"
     if node is None or node.value is None:
         return "nothing"
-    text = node.text if len(node.text) <= 40 else node.text[:37] + "..."
-    return f"`{text}`"
+    text = node.text if len(node.text) <= _LONGEST_QUOTE else node.text[: _LONGEST_QUOTE - 3] + "..."
+    quoted = isinstance(node.value, str) and resolve(node.text) != node.value
+    return f'`"{text}"`' if quoted else f"`{text}`"
 
 
 def _written(limit: object) -> str:

@@ -1,0 +1,45 @@
+# `make quickstart` trains and compares a small model; `make test` runs everything that CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+SPECS := 70b_alibi gpt2_124m llama3_8b quickstart
+
+.PHONY: quickstart test check lint types quick slow generated bench clean
+
+quickstart: .venv/installed
+	$(BIN)/specc run specs/quickstart.yaml
+	$(BIN)/specc runs
+	$(BIN)/specc compare quickstart
+
+test: check slow
+
+check: lint types quick
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/installed
+	$(BIN)/mypy
+
+quick: .venv/installed
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+slow: .venv/installed
+	$(BIN)/python -m pytest -q -m slow
+
+# What the showcase specs compile to is committed, so that a change of a template is read as a change of its output.
+generated: .venv/installed
+	for name in $(SPECS); do $(BIN)/specc compile specs/$$name.yaml || exit 1; done
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.start_up
+
+# torch first: what depends on it must find the build that the pin chose.
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch numpy
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist runs

@@ -1,0 +1,46 @@
+"""Every code has a page, every page is of a code, and what a page shows is what specc says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from specc.diagnostics import pages
+from tests.conftest import ROOT, Specc
+
+FENCES = re.compile(r"```(?:yaml|text)\n(.*?)```", re.DOTALL)
+# A bug in specc has no spec that shows it.
+WITHOUT_PAGE = {"SPC901"}
+
+
+def test_the_codes_that_are_documented_are_those_that_exist() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "specc").rglob("*.py")]
+    used = {code for text in sources for code in re.findall(r"\bSPC\d{3}\b", text)}
+    assert used - WITHOUT_PAGE == set(pages.codes())
+
+
+@pytest.mark.parametrize("code", pages.codes())
+def test_a_page_shows_what_specc_says(code: str, specc: Specc, tmp_path: Path) -> None:
+    page = pages.page(code)
+    assert page is not None
+    bad, shown, good = FENCES.findall(page)
+    command, _, expected = shown.partition("\n")
+    arguments = command.removeprefix("$ specc ").split()
+    (tmp_path / "spec.yaml").write_text(bad, encoding="utf-8")
+    said = specc(*arguments)
+    assert said.err.strip("\n") == expected.strip("\n")
+    assert said.code == (1 if "error[" in expected else 0)
+    (tmp_path / "spec.yaml").write_text(good, encoding="utf-8")
+    mended = specc("check", "spec.yaml")
+    assert mended.code == 0
+    assert code not in mended.err
+
+
+def test_explain_prints_the_page_and_lists_the_codes(specc: Specc) -> None:
+    assert specc("explain", "spc102").out.strip() == (pages.page("SPC102") or "").strip()
+    assert "SPC102  query heads do not divide" in specc("explain").out
+    unknown = specc("explain", "SPC999")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "no diagnostic SPC999" in unknown.err

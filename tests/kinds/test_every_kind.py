@@ -1,0 +1,140 @@
+"""One test over every kind: what it says of itself is what the generated code is."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from specc import resources
+from specc.kinds.adapter import ADAPTER
+from specc.kinds.attention import ATTENTION
+from specc.kinds.baseline import BASELINE
+from specc.kinds.ffn import FFN
+from specc.kinds.filter import FILTER
+from specc.kinds.init import INIT
+from specc.kinds.model import MODEL
+from specc.kinds.norm import NORM
+from specc.kinds.optimizer import OPTIMIZER
+from specc.kinds.position import POSITION
+from specc.kinds.schedule import SCHEDULE
+from specc.kinds.stage import STAGE
+from specc.kinds.tokenizer import TOKENIZER
+from specc.spec.base import Node
+from tests import compiling
+
+SETS = {
+    "adapter": ADAPTER,
+    "attention": ATTENTION,
+    "baseline": BASELINE,
+    "ffn": FFN,
+    "filter": FILTER,
+    "init": INIT,
+    "model": MODEL,
+    "norm": NORM,
+    "optimizer": OPTIMIZER,
+    "position": POSITION,
+    "schedule": SCHEDULE,
+    "stage": STAGE,
+    "tokenizer": TOKENIZER,
+}
+EVERY = [(name, kind) for name, kinds in SETS.items() for kind in kinds]
+# An author with a year, or an arXiv number: something that can be looked up.
+SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b|GPT-2, section|of a directory or of a model")
+
+ATTENTIONS = (
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2}",
+    "{kind: gqa, num_heads: 6, num_kv_heads: 3, head_dim: 16, bias: true}",
+    "{kind: mha, num_heads: 4, bias: true}",
+)
+POSITIONS = ("{kind: alibi}", "{kind: rope}", "{kind: learned}")
+BODIES = (
+    ("{kind: rmsnorm}", "{kind: swiglu, intermediate_size: 96}", "true"),
+    ("{kind: layernorm}", "{kind: gelu, intermediate_size: 128}", "false"),
+    ("{kind: rmsnorm}", "{kind: swiglu, intermediate_size: 96, bias: true}", "false"),
+)
+ARCHITECTURES = list(itertools.product(ATTENTIONS, POSITIONS, BODIES))
+
+
+def sets(architecture: tuple[str, str, tuple[str, str, str]]) -> tuple[str, ...]:
+    attention, position, (norm, ffn, tied) = architecture
+    return (
+        f"model.attention={attention}",
+        f"model.position={position}",
+        f"model.norm={norm}",
+        f"model.ffn={ffn}",
+        f"model.tie_embeddings={tied}",
+        "model.context_length=32",
+    )
+
+
+@pytest.mark.parametrize(("name", "kind"), EVERY, ids=[f"{name}/{kind.__name__}" for name, kind in EVERY])
+def test_a_kind_has_a_source_and_a_file_of_its_own(name: str, kind: type[Node]) -> None:
+    tag = kind.model_fields["kind"].annotation
+    (choice,) = tag.__args__  # type: ignore[union-attr]
+    assert kind.__module__ == f"specc.kinds.{name}.{choice}"
+    assert SOURCE.search(kind.__doc__ or ""), f"{choice} names no source"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_lowered_weights_are_the_parameters_of_the_generated_module(
+    architecture: tuple[str, str, tuple[str, str, str]], tmp_path: Path
+) -> None:
+    plan = compiling.planned(*sets(architecture))
+    generated = compiling.module(compiling.files(plan)["model.py"], tmp_path)
+    with torch.device("meta"):
+        model = generated.Model()
+    said = {weight.name: weight.sizes for weight in plan.experiment.model.weights()}
+    assert {name: tuple(value.shape) for name, value in model.named_parameters()} == said
+    assert list(said) == [name for name, _ in model.named_parameters()]
+    assert plan.experiment.model.parameters == sum(value.numel() for value in model.parameters())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_token_sees_its_past_only_and_a_cache_changes_nothing(
+    architecture: tuple[str, str, tuple[str, str, str]], tmp_path: Path
+) -> None:
+    generated = compiling.model(tmp_path, *sets(architecture))
+    torch.manual_seed(0)
+    model = generated.Model().eval()
+    for value in model.parameters():  # the size of trained weights: PyTorch's own embedding makes logits of a hundred
+        torch.nn.init.normal_(value, std=0.2)
+    ids = torch.randint(0, 257, (2, 17))
+    with torch.no_grad():
+        full = model(ids)
+        changed = ids.clone()
+        changed[:, 11] = (ids[:, 11] + 1) % 257
+        after = model(changed)
+        cache = generated.Cache(2, 17, next(model.parameters()))
+        steps = [model(ids[:, :5], cache), *(model(ids[:, t : t + 1], cache) for t in range(5, 17))]
+    assert torch.equal(full[:, :11], after[:, :11])
+    assert not torch.allclose(full[:, 11:], after[:, 11:])
+    torch.testing.assert_close(torch.cat(steps, dim=1), full, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES[::3])
+def test_the_flops_are_those_that_torch_counts(
+    architecture: tuple[str, str, tuple[str, str, str]], tmp_path: Path
+) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    plan = compiling.planned(*sets(architecture))
+    generated = compiling.module(compiling.files(plan)["model.py"], tmp_path)
+    with torch.device("meta"):
+        model = generated.Model()
+        ids = torch.zeros(3, 32, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        model(ids)
+    assert counter.get_total_flops() == 3 * 32 * plan.experiment.model.forward_flops_per_token(32)
+
+
+def test_every_template_belongs_to_something() -> None:
+    folder = resources.templates()
+    texts = [path.read_text(encoding="utf-8") for path in Path(__file__).parents[2].glob("specc/**/*.py")]
+    texts += [path.read_text(encoding="utf-8") for path in folder.rglob("*.j2")]
+    for path in folder.rglob("*.j2"):
+        stem = path.name.partition(".")[0]
+        assert any(stem in text for text in texts), f"{path.name} is used by nothing"
