@@ -1,6 +1,6 @@
 """How long `specc check` and `specc compile` take, Python start included, beside the floor of what they import.
 
-    python -m benchmarks.start_up
+python -m benchmarks.start_up
 """
 
 from __future__ import annotations

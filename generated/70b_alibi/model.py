@@ -41,12 +41,12 @@ def alibi_slopes() -> Tensor:
 
 
 def alibi_bias(start: int, x_BTD: Tensor) -> Tensor:
-    """What is added to the scores, [N, T, S]: slope times distance for the past, minus infinity for the future."""
+    """What is added to the scores, [1, N, T, S]: slope times distance for the past, minus infinity for the future."""
     stop = start + x_BTD.shape[1]
     query_T1 = torch.arange(start, stop, device=x_BTD.device)[:, None]
     key_S = torch.arange(stop, device=x_BTD.device)
-    bias_NTS = alibi_slopes().to(x_BTD.device)[:, None, None] * (key_S - query_T1)
-    return bias_NTS.masked_fill(key_S > query_T1, float("-inf")).to(x_BTD.dtype)
+    bias_1NTS = alibi_slopes().to(x_BTD.device)[None, :, None, None] * (key_S - query_T1)
+    return bias_1NTS.masked_fill(key_S > query_T1, float("-inf")).to(x_BTD.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -71,7 +71,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(D, K * H, bias=False)
         self.o_proj = nn.Linear(N * H, D, bias=False)
 
-    def forward(self, x_BTD: Tensor, bias_NTS: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, bias_1NTS: Tensor, cache: Cache | None) -> Tensor:
         B, T, _ = x_BTD.shape
         q_BNTH = self.q_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
         k_BKSH = self.k_proj(x_BTD).view(B, T, K, H).transpose(1, 2)
@@ -81,7 +81,7 @@ class Attention(nn.Module):
         # Fused CUDA kernels that take a bias do not group heads, so each query head gets its copy.
         k_BNSH = k_BKSH.repeat_interleave(N // K, dim=1)
         v_BNSH = v_BKSH.repeat_interleave(N // K, dim=1)
-        y_BNTH = F.scaled_dot_product_attention(q_BNTH, k_BNSH, v_BNSH, attn_mask=bias_NTS)
+        y_BNTH = F.scaled_dot_product_attention(q_BNTH, k_BNSH, v_BNSH, attn_mask=bias_1NTS)
         return self.o_proj(y_BNTH.transpose(1, 2).reshape(B, T, N * H))
 
 
@@ -108,8 +108,8 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm()
         self.ffn = FeedForward()
 
-    def forward(self, x_BTD: Tensor, bias_NTS: Tensor, cache: Cache | None) -> Tensor:
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), bias_NTS, cache)
+    def forward(self, x_BTD: Tensor, bias_1NTS: Tensor, cache: Cache | None) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), bias_1NTS, cache)
         return x_BTD + self.ffn(self.ffn_norm(x_BTD))
 
 
@@ -126,9 +126,9 @@ class Model(nn.Module):
         start = 0 if cache is None else cache.length
         assert start == 0 or ids_BT.shape[1] == 1, "after the prompt, one token a call"
         x_BTD = self.embedding(ids_BT)
-        bias_NTS = alibi_bias(start, x_BTD)
+        bias_1NTS = alibi_bias(start, x_BTD)
         for block in self.layers:
-            x_BTD = block(x_BTD, bias_NTS, cache)
+            x_BTD = block(x_BTD, bias_1NTS, cache)
         if cache is not None:
             cache.length += ids_BT.shape[1]
         return F.linear(self.norm(x_BTD), self.embedding.weight)

@@ -53,7 +53,7 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
     matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
     vectors = [weight for weight in model.parameters() if weight.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=0.0001, betas=(0.9, 0.95), eps=1e-8)
+    return torch.optim.AdamW(groups, lr=0.0001, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
 
 def learning_rate(step: int) -> float:

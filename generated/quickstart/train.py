@@ -21,9 +21,9 @@ PRETRAINING = Pretraining(
     seed=1234,
     data="stdlib",
     context_length=256,  # tokens
-    steps=1000,
-    global_batch_size=16,  # sequences per optimizer step
-    micro_batch_size=16,  # sequences per forward pass and device
+    steps=800,
+    global_batch_size=8,  # sequences per optimizer step
+    micro_batch_size=8,  # sequences per forward pass and device
     gradient_accumulation_steps=1,
     activation_checkpointing="none",
     precision="fp32",
@@ -32,7 +32,7 @@ PRETRAINING = Pretraining(
     validate_every=200,
     checkpoint_every=200,
     keep_checkpoints=2,
-    validation_batches=16,
+    validation_batches=8,
     sample_prompt="def ",
     sample_tokens=256,
 )
@@ -40,11 +40,11 @@ PRETRAINING = Pretraining(
 # First match wins. Each weight is drawn from generators seeded by (seed, name, block): no layout can change it.
 INITIALISATION = (
     ("*.attention_norm.weight", Ones()),
-    ("*.o_proj.weight", Normal(0.0070710678118654745)),
+    ("*.o_proj.weight", Normal(0.015811388300841896)),
     ("*.ffn_norm.weight", Ones()),
-    ("*.down_proj.weight", Normal(0.0070710678118654745)),
+    ("*.down_proj.weight", Normal(0.015811388300841896)),
     ("norm.weight", Ones()),
-    ("*", Normal(0.02)),
+    ("*", Normal(0.05)),
 )
 
 
@@ -53,15 +53,15 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
     matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
     vectors = [weight for weight in model.parameters() if weight.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=0.003, betas=(0.9, 0.95), eps=1e-8)
+    return torch.optim.AdamW(groups, lr=0.004, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up to 0.003 over 50 steps, then half a cosine down to 0.00030000000000000003 at step 1000."""
+    """Linear warm-up to 0.004 over 50 steps, then half a cosine down to 8e-05 at step 800."""
     if step < 50:
-        return 0.003 * (step + 1) / 50
-    progress = (step - 50) / (1000 - 50)
-    return 0.00030000000000000003 + (0.003 - 0.00030000000000000003) * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return 0.004 * (step + 1) / 50
+    progress = (step - 50) / (800 - 50)
+    return 8e-5 + (0.004 - 8e-5) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 if __name__ == "__main__":

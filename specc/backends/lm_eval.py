@@ -29,7 +29,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     suites = {suite.name: suite for stage in stages for suite in _evaluation(stage).suites}
     return (
         *(_program(experiment, stage) for stage in stages),
-        *(Artifact(_path(suite), _suite(experiment, suite)) for suite in suites.values()),
+        *(Artifact(_path(suite), _suite(suite)) for suite in suites.values()),
     )
 
 
@@ -61,28 +61,28 @@ def _program(experiment: ir.Experiment, stage: ir.Stage) -> Artifact:
     return Artifact(path, templates.render("evaluate/evaluate.py.j2", values))
 
 
-def _suite(experiment: ir.Experiment, suite: ir.Suite) -> str:
-    """A group of lm-eval tasks. The group's name carries the experiment's: it must not shadow one of lm-eval's own."""
-    group = f"{experiment.name}_{suite.name}"
-    tasks = [_task(experiment, suite, task) for task in suite.tasks]
+def _suite(suite: ir.Suite) -> str:
+    """A group of lm-eval tasks. Its prefix keeps it from shadowing one of lm-eval's own."""
+    group = f"specc_{suite.name}"
+    tasks = [_task(task) for task in suite.tasks]
     text = yaml.safe_dump({"group": group, "task": tasks}, sort_keys=False, allow_unicode=True, width=110)
     return f"# {notice()}\n{text}"
 
 
-def _task(experiment: ir.Experiment, suite: ir.Suite, task: ir.Task) -> dict[str, Any]:
+def _task(task: ir.Task) -> dict[str, Any]:
+    """One entry of a group. Names are the same in every variant of an experiment, so that results can be compared."""
     if task.name == BITS_PER_BYTE:
         return {
-            "task": f"{experiment.name}_{suite.name}_{task.data}",
+            "task": f"{task.data}_held_out",
             "dataset_path": "json",
             # The runner puts the file here that preparing the data wrote.
             "dataset_kwargs": {"data_files": {"test": f"{task.data}.validation.jsonl"}},
             "test_split": "test",
             "output_type": "loglikelihood_rolling",
             "doc_to_text": "",
-            "doc_to_target": "{{text}}",
+            "doc_to_target": "text",
             "metric_list": [
                 {"metric": BITS_PER_BYTE, "aggregation": BITS_PER_BYTE, "higher_is_better": False},
-                {"metric": "byte_perplexity", "aggregation": "weighted_perplexity", "higher_is_better": False},
             ],
             "metadata": {"version": 1},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from specc.store.sync import SyncReport
 
+_UNBOUNDED = 100_000
 STATES = ("running", "finished", "failed", "interrupted")
 _PATIENCE_SECONDS = 1.0
 FORMATS = ("table", "csv", "json", "markdown")
@@ -103,7 +105,7 @@ def sql(query: str | None, timeout: float, form: str, runs_dir: Path) -> None:
         else:
             text = sys.stdin.read() if query == "-" else query
             found = asking.query(database, text, timeout_seconds=timeout)
-        click.echo(format_rows(found.columns, found.rows, form, _width()))
+        click.echo(format_rows(found.columns, found.rows, form, _width(unbounded=True)))
 
 
 @click.command("sync")
@@ -157,9 +159,12 @@ def _warn(report: SyncReport) -> None:
         click.echo(f"warning: {problem}", err=True)
 
 
-def _width() -> int:
+def _width(*, unbounded: bool = False) -> int:
+    """Columns of the terminal; where there is none, a table may be `unbounded`: a file loses nothing to a margin."""
     from rich.console import Console
 
+    if unbounded and not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return _UNBOUNDED
     return Console().width
 
 

@@ -58,7 +58,8 @@ def plan_stage(experiment: Experiment, stage: Stage, cluster: Cluster) -> StageP
 
 def _plan(experiment: Experiment, stage: Stage, cluster: Cluster) -> tuple[StagePlan, Finding | None]:
     if not isinstance(stage.work, Training):
-        return _untrained(experiment, stage, cluster), None
+        untrained = _untrained(experiment, stage, cluster)
+        return untrained, _too_large(stage, untrained, cluster)
     work = measure(experiment.model, stage.work)
     unusable = _unusable(stage, stage.work, cluster)
     if unusable:
@@ -247,18 +248,20 @@ def _unplaced(
 
 
 def _untrained(experiment: Experiment, stage: Stage, cluster: Cluster) -> StagePlan:
-    if isinstance(stage.work, Evaluation):
-        note = "the number of tokens depends on the tasks' data"
-    else:
-        note = "export reads and writes the weights once; its time depends on the disk"
+    scores = isinstance(stage.work, Evaluation)
+    note = (
+        "the number of tokens depends on the tasks' data"
+        if scores
+        else "export reads and writes the weights once; its time depends on the disk"
+    )
     return StagePlan(
         stage=stage.name,
         layout=None,
         steps=None,
         tokens=None,
         flops=None,
-        memory=weights_memory(experiment.model.parameters, cluster.device),
-        memory_limit_bytes=memory_limit(cluster.device, 1),
+        memory=weights_memory(experiment.model.parameters, cluster.device) if scores else None,
+        memory_limit_bytes=memory_limit(cluster.device, 1) if scores else None,
         step_time_s=None,
         step_time_by_cause=(),
         duration_s=None,
@@ -268,6 +271,21 @@ def _untrained(experiment: Experiment, stage: Stage, cluster: Cluster) -> StageP
         checkpoint_bytes=None,
         rejected=(),
         notes=(note,),
+    )
+
+
+def _too_large(stage: Stage, planned: StagePlan, cluster: Cluster) -> Finding | None:
+    """A warning where a model is scored on one device that cannot hold it."""
+    memory, limit = planned.memory, planned.memory_limit_bytes
+    if memory is None or limit is None or memory.total <= limit:
+        return None
+    device = article(cluster.device.title)
+    return Finding(
+        "SPC407",
+        f"the weights take {gib(memory.total)}, and {device} offers {gib(limit)}",
+        (At(("stages", stage.name)), At(("cluster", "device"))),
+        (f"this version scores a model on one device: stage `{stage.name}` would run out of memory",),
+        severity="warning",
     )
 
 

@@ -119,9 +119,12 @@ class Comparison:
 
 
 def compare(connection: duckdb.DuckDBPyConnection, addresses: tuple[str, ...]) -> Comparison:
-    """Compare what the addresses mean; StoreError when one means nothing or there are fewer than two."""
-    if not 2 <= len(addresses) <= len(ascii_uppercase):
-        raise StoreError(f"compare takes 2 to {len(ascii_uppercase)} experiments or runs, and this is {len(addresses)}")
+    """Compare what the addresses mean; one alone is held against its plan and its baselines.
+
+    StoreError when an address means nothing, or there are more than there are letters for.
+    """
+    if not 1 <= len(addresses) <= len(ascii_uppercase):
+        raise StoreError(f"compare takes 1 to {len(ascii_uppercase)} experiments or runs, and this is {len(addresses)}")
     runs = list_runs(connection)
     selections = tuple(_in_stage_order(connection, resolve(runs, address)) for address in addresses)
     sides = tuple(

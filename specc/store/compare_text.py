@@ -114,6 +114,8 @@ def _setting_lines(comparison: Comparison, width: int) -> Iterator[Text]:
         yield Text(note, _MARK)
     if comparison.notes:
         return
+    if len(comparison.sides) == 1:
+        return
     if not comparison.settings:
         yield Text("The specs are the same.", _HEAD)
         return
@@ -183,7 +185,7 @@ def _result_lines(comparison: Comparison, width: int) -> Iterator[Text]:
         if label_width + chunk * (_cell_width(rows, detail) + 2) + extra <= width:
             break
     others = list(range(1, count))
-    for start in range(0, len(others), max(1, chunk - 1)):
+    for start in range(0, max(1, len(others)), max(1, chunk - 1)):
         shown = [0, *others[start : start + max(1, chunk - 1)]]
         if start:
             yield Text("")

@@ -85,7 +85,7 @@ def test_alibi_bias_is_slope_times_distance(tmp_path: Path) -> None:
     slope = 2.0 ** (-8 / 4)
     inf = float("inf")
     expected = torch.tensor([[0, -inf, -inf], [-slope, 0, -inf], [-2 * slope, -slope, 0]])
-    torch.testing.assert_close(bias[0], expected, atol=0, rtol=0)
+    torch.testing.assert_close(bias[0, 0], expected, atol=0, rtol=0)
 
 
 def copy(model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -80,7 +80,7 @@ def test_the_card_says_what_it_costs() -> None:
 
 def test_suites_are_groups_of_lm_eval_under_names_of_their_own() -> None:
     suite = yaml.safe_load((SHOWCASE / "suites/reasoning.yaml").read_text(encoding="utf-8"))
-    assert suite["group"] == "70b_alibi_reasoning"
+    assert suite["group"] == "specc_reasoning"
     assert {"task": "gsm8k", "num_fewshot": 8} in suite["task"]
     ours = yaml.safe_load((ROOT / "generated/quickstart/suites/held_out.yaml").read_text(encoding="utf-8"))
     assert ours["task"][0]["output_type"] == "loglikelihood_rolling"

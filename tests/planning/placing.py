@@ -32,26 +32,8 @@ def decoder(
     alibi: bool = False,
 ) -> Model:
     """Saved values follow Korthikanti et al. 2022, section 4.1, with flash attention and without dropout."""
-    kv = hidden // heads * kv_heads
-    attention = Component(
-        "attention",
-        weights=(
-            weight("q", hidden, hidden),
-            weight("k", kv, hidden),
-            weight("v", kv, hidden),
-            weight("o", hidden, hidden),
-        ),
-        matmul_flops=2 * (2 * hidden * hidden + 2 * kv * hidden),
-        score_flops=4 * hidden,
-        saved=(Saved("input", hidden), Saved("q, k, v", hidden + 2 * kv), Saved("output", hidden)),
-    )
-    matrices = 3 if gated else 2
-    mlp = Component(
-        "ffn",
-        weights=tuple(weight(str(index), ffn, hidden) for index in range(matrices)),
-        matmul_flops=2 * matrices * ffn * hidden,
-        saved=(Saved("input", hidden), Saved("inner", ffn * (4 if gated else 2))),
-    )
+    attention = _attention(hidden, hidden // heads * kv_heads)
+    mlp = _feed_forward(hidden, ffn, gated=gated)
     norm = Component("norm", weights=(weight("weight", hidden),), saved=(Saved("input", hidden),))
     layer = Layer(layers, (("norm", norm), ("attention", attention), ("norm2", norm), ("ffn", mlp)))
     return Model(
@@ -64,6 +46,27 @@ def decoder(
         head=Component("head", matmul_flops=2 * hidden * vocab, saved=(Saved("input", hidden),)),
         context_length=context,
         vocab_size=vocab,
+    )
+
+
+def _attention(hidden: int, kv: int) -> Component:
+    sizes = {"q": hidden, "k": kv, "v": kv, "o": hidden}
+    return Component(
+        "attention",
+        weights=tuple(weight(name, size, hidden) for name, size in sizes.items()),
+        matmul_flops=2 * (2 * hidden * hidden + 2 * kv * hidden),
+        score_flops=4 * hidden,
+        saved=(Saved("input", hidden), Saved("q, k, v", hidden + 2 * kv), Saved("output", hidden)),
+    )
+
+
+def _feed_forward(hidden: int, ffn: int, *, gated: bool) -> Component:
+    matrices = 3 if gated else 2
+    return Component(
+        "ffn",
+        weights=tuple(weight(str(index), ffn, hidden) for index in range(matrices)),
+        matmul_flops=2 * matrices * ffn * hidden,
+        saved=(Saved("input", hidden), Saved("inner", ffn * (4 if gated else 2))),
     )
 
 

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from placing import GPT_7B, LLAMA_70B, TINY, cluster, decoder, lora, training
 
 from specc.ir.component import Saved
 from specc.ir.plan import Layout
 from specc.planning import device
 from specc.planning.memory import allowances, memory_limit, stage_memory
 from specc.planning.workload import measure
+from tests.planning.placing import GPT_7B, LLAMA_70B, TINY, cluster, decoder, lora, training
 
 STATES = ("weights", "gradients", "master weights", "optimizer states")
 H100 = device("h100_sxm")

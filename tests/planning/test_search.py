@@ -4,10 +4,10 @@ import json
 import time
 
 import pytest
-from placing import GPT_7B, LLAMA_70B, TINY, cluster, decoder, experiment, stage, training
 
 from specc.ir.experiment import Evaluation, Export
 from specc.planning import DEVICES, plan_experiment, plan_stage, predictions, render, to_json
+from tests.planning.placing import GPT_7B, LLAMA_70B, TINY, cluster, decoder, experiment, stage, training
 
 POD = cluster(nodes=64)
 
@@ -147,12 +147,17 @@ def test_cost_is_devices_times_hours_times_price():
     assert result.energy_kwh == pytest.approx(8 * result.duration_s / 3600 * 0.7)
 
 
-def test_evaluation_and_export_know_their_weights_and_nothing_else():
-    for work in (Evaluation((), (), (), 8), Export("huggingface")):
+def test_what_does_not_train_has_no_layout_and_says_why():
+    for work, weights in ((Evaluation((), (), (), None, 8), 2 * TINY.parameters), (Export("huggingface"), None)):
         result = plan_stage(experiment(TINY), stage(work), cluster())
-        assert result.memory.total == 2 * TINY.parameters
+        assert (result.memory.total if result.memory else None) == weights
         assert (result.layout, result.step_time_s, result.cost_usd) == (None, None, None)
         assert result.notes
+
+
+def test_a_model_too_large_for_the_device_that_scores_it_is_a_warning():
+    _, findings = plan_experiment(experiment(LLAMA_70B, stage(Evaluation((), (), (), None, 8))), cluster())
+    assert [(finding.code, finding.severity) for finding in findings] == [("SPC407", "warning")]
 
 
 def test_json_has_the_documented_keys_and_is_json():

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from placing import GPT_7B, TINY, cluster, lora, training
 
 from specc.ir.plan import Layout
 from specc.planning.time import model_flops_per_token, step_time
 from specc.planning.workload import measure
+from tests.planning.placing import GPT_7B, TINY, cluster, lora, training
 
 
 def layout(zero=3, ranks=8, micro=1, steps=1, checkpointing="none"):
@@ -97,7 +97,7 @@ FOUNDRY = [
 
 @pytest.mark.parametrize("row", FOUNDRY, ids=[f"{row[0]}-{row[4]}" for row in FOUNDRY])
 def test_published_throughput_is_met_within_a_fifth(row):
-    from placing import decoder
+    from tests.planning.placing import decoder
 
     _, layers, hidden, context, name, nodes, micro, steps, checkpointing, measured = row
     model = decoder(layers, hidden, hidden // 128, hidden // 128, 4 * hidden, 50368, context)

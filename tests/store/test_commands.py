@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-from run_trees import write_events, write_quickstart
 
 from specc.cli.queries import compare, runs, sql, sync
+from tests.store.run_trees import write_events, write_quickstart
 
 GROUP = click.Group(commands={"runs": runs, "compare": compare, "sql": sql, "sync": sync})
 
@@ -60,7 +60,6 @@ def test_json_is_json(tree: Path) -> None:
     "arguments",
     [
         ("runs", "nothing"),
-        ("compare", "quickstart"),
         ("compare", "quickstart", "quickstart@rop"),
         ("sql", "SELEC 1"),
         ("sql", "DROP TABLE metrics"),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_trees import evaluation, finished, started, write_events, write_quickstart
 
 from specc.store import compare_text, numbers
 from specc.store.compare import Comparison, compare, comparison_record
@@ -15,6 +14,7 @@ from specc.store.database import StoreError, open_for_reading
 from specc.store.formats import to_json
 from specc.store.settings_diff import Present, diff_settings
 from specc.store.sync import sync
+from tests.store.run_trees import evaluation, finished, started, write_events, write_quickstart
 
 
 def compared(runs_dir: Path, *addresses: str) -> Comparison:
@@ -133,9 +133,16 @@ def test_the_same_twice_has_no_differences(tree: Path) -> None:
     assert any("The specs are the same" in line.plain for line in compare_text.render(found, 80))
 
 
-def test_fewer_than_two_is_said_plainly(tree: Path) -> None:
-    with pytest.raises(StoreError, match="takes 2 to 26"):
-        compared(tree, "quickstart")
+def test_one_alone_is_held_against_its_baseline_and_its_plan(tree: Path) -> None:
+    lines = [line.plain for line in compare_text.render(compared(tree, "quickstart"), 80)]
+    assert not any("In the specs" in line or "The specs are" in line for line in lines)
+    assert any("byte_trigram (baseline)" in line for line in lines)
+    assert any(line.startswith("Plan and reality") for line in lines)
+
+
+def test_none_at_all_is_said_plainly(tree: Path) -> None:
+    with pytest.raises(StoreError, match="takes 1 to 26"):
+        compared(tree)
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

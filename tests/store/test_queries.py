@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from run_trees import T0, finished, metric, started, write_events, write_quickstart
 
 from specc.store import runs_text
 from specc.store.database import StoreError, open_for_reading
 from specc.store.queries import Run, list_runs, resolve
 from specc.store.sync import sync
+from tests.store.run_trees import T0, finished, metric, started, write_events, write_quickstart
 
 AGAIN = "quickstart/pretrain-3f2a9c1b77d0-2"
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from run_trees import write_quickstart
 
 from specc.store.database import StoreError
 from specc.store.formats import format_rows
 from specc.store.sql import query, tables
 from specc.store.sync import sync
+from tests.store.run_trees import write_quickstart
 
 
 @pytest.fixture(scope="module")

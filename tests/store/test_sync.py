@@ -14,11 +14,11 @@ from typing import Any
 
 import duckdb
 import pytest
-from run_trees import T0, finished, metric, started, write_events, write_plan, write_quickstart
 
 from specc.store import sync as syncing
 from specc.store.database import DatabaseLockedError, StoreError, open_for_reading
 from specc.store.sync import sync
+from tests.store.run_trees import T0, finished, metric, started, write_events, write_plan, write_quickstart
 
 RUN = "quickstart/pretrain-3f2a9c1b77d0"
 

@@ -1,0 +1,230 @@
+"""Prepares a data set: documents to token files, once, in a folder that later runs reuse.
+
+    data/stdlib-5be1f0c22d10/
+      train.bin          token ids, uint16 little endian; sources one after the other, documents sorted by name
+      validation.bin     the held-out documents, likewise
+      validation.jsonl   the held-out documents as text, for the evaluation harness
+      index.json         counts, ranges and hashes
+
+The split is decided by a hash of each document's name, so every machine holds out the same documents.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+
+from runners import documents
+from runners.documents import Document, SourceFile
+from runners.errors import RunError
+from specc.manifest import Manifest
+
+FORMAT = 1
+"""Raised whenever the same declaration would give other files."""
+TOKEN = np.dtype("<u2")
+
+
+@dataclass(frozen=True)
+class Range:
+    """One source within a token file."""
+
+    start: int
+    tokens: int
+    documents: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """One token file."""
+
+    path: Path
+    ranges: Mapping[str, Range]
+    """By source, in the order of the declaration."""
+
+    def open(self) -> np.ndarray:
+        """All tokens, memory-mapped, uint16 [tokens]."""
+        tokens = sum(part.tokens for part in self.ranges.values())
+        return np.memmap(self.path, dtype=TOKEN, mode="r", shape=(tokens,)) if tokens else np.empty(0, TOKEN)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A prepared data set."""
+
+    name: str
+    folder: Path
+    train: Split
+    validation: Split
+    weights: Mapping[str, float | None]
+    """Declared weight of each source."""
+    skipped: Mapping[str, int]
+    """Documents left out, by reason."""
+
+    @property
+    def held_out(self) -> Path:
+        """The held-out documents as JSON lines with `text` and `name`."""
+        return self.folder / "validation.jsonl"
+
+
+def prepare(experiment: Path, manifest: Manifest, name: str) -> DataSet:
+    """The data set `name` of the manifest, made if it is not there yet.
+
+    The folder's name holds a hash of everything that decides its content: the declaration without weights (they only
+    decide how it is sampled), the tokenizer, and the name, size and content hash of each file.
+    """
+    if name not in manifest.data:
+        raise RunError(f"the plan declares no data set `{name}`")
+    declaration = manifest.data[name]
+    _refuse_unsupported(name, declaration, manifest.tokenizer)
+    home = experiment / "data"
+    home.mkdir(parents=True, exist_ok=True)
+    files = [file for source, what in declaration["sources"].items() for file in documents.find(source, what)]
+    folder = home / f"{name}-{_key(declaration, manifest.tokenizer, files, home)}"
+    if not (folder / "index.json").is_file():
+        _build(folder, declaration, manifest.tokenizer, files)
+    return _load(name, folder, declaration)
+
+
+def is_held_out(source: str, name: str, fraction: float) -> bool:
+    """Whether a document belongs to the held-out split: a function of its source and name, on every machine."""
+    drawn = int.from_bytes(sha256(f"{source}/{name}".encode()).digest()[:8], "big") / 2**64
+    return drawn < fraction
+
+
+def _refuse_unsupported(name: str, declaration: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> None:
+    if tokenizer.get("kind") != "byte":
+        raise RunError(f"this version does not run the tokenizer kind `{tokenizer.get('kind')}`, only `byte`")
+    declared = declaration.get("filters") or []
+    filters = [str(rule.get("kind")) if isinstance(rule, dict) else str(rule) for rule in declared]
+    if filters:
+        raise RunError(f"data set `{name}`: this version does not run filters, and it declares {', '.join(filters)}")
+    for source, what in declaration["sources"].items():
+        if not isinstance(what, dict) or "path" not in what:
+            raise RunError(f"data set `{name}`: this version runs only sources with a path, and `{source}` has none")
+
+
+def _key(declaration: Mapping[str, Any], tokenizer: Mapping[str, Any], files: Sequence[SourceFile], home: Path) -> str:
+    sources = {
+        source: {key: value for key, value in what.items() if key != "weight"}
+        for source, what in declaration["sources"].items()
+    }
+    hashes = documents.content_hashes(files, home / "hashes.json")
+    content = [(file.source, file.name, file.path.stat().st_size, hashes[file.path]) for file in files]
+    decides = [FORMAT, sources, declaration.get("holdout"), tokenizer, content]
+    return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _build(
+    folder: Path, declaration: Mapping[str, Any], tokenizer: Mapping[str, Any], files: Sequence[SourceFile]
+) -> None:
+    """Write everything beside the final place, then rename, so that a kill never leaves half a data set."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        fraction = float((declaration.get("holdout") or {}).get("fraction") or 0.0)
+        writer = _Writer(temporary, int(tokenizer["end_of_document"]), fraction)
+        index = writer.write(declaration["sources"], files)
+        if not any(part["tokens"] for part in index["train"].values()):
+            raise RunError(f"data set {folder.name}: no document is left to train on")
+        (temporary / "index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        if not (folder / "index.json").is_file():  # another run of the experiment may have made it meanwhile
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass
+class _Writer:
+    """Writes the files of one data set; the only place here that counts as it goes."""
+
+    folder: Path
+    end_of_document: int
+    fraction: float
+    skipped: dict[str, int] = field(default_factory=lambda: {"empty": 0})
+    not_utf8: int = 0
+
+    def write(self, sources: Mapping[str, Any], files: Sequence[SourceFile]) -> dict[str, Any]:
+        """Write every document, and return the index."""
+        counts: dict[str, dict[str, dict[str, int]]] = {"train": {}, "validation": {}}
+        with (
+            (self.folder / "train.bin").open("wb") as train,
+            (self.folder / "validation.bin").open("wb") as validation,
+            (self.folder / "validation.jsonl").open("w", encoding="utf-8", newline="\n") as text,
+        ):
+            outputs = {"train": train, "validation": validation}
+            for source in sources:
+                counts_here = self._write_source([file for file in files if file.source == source], outputs, text)
+                for split in outputs:
+                    counts[split][source] = counts_here[split]
+        written = ("train.bin", "validation.bin", "validation.jsonl")
+        hashes = {name: documents.file_hash(self.folder / name) for name in written}
+        return {
+            "format": FORMAT,
+            "token_type": TOKEN.str,
+            "end_of_document": self.end_of_document,
+            **counts,
+            "skipped": self.skipped,
+            "not_utf8": self.not_utf8,  # trained on as the bytes they are, and left out of validation.jsonl
+            "sha256": hashes,
+        }
+
+    def _write_source(
+        self, files: Sequence[SourceFile], outputs: Mapping[str, BinaryIO], text: TextIO
+    ) -> dict[str, dict[str, int]]:
+        """Append the documents of one source; its range in each split."""
+        counts = {split: asdict(Range(output.tell() // TOKEN.itemsize, 0, 0, 0)) for split, output in outputs.items()}
+        for document in self._documents(files):
+            split = "validation" if is_held_out(document.source, document.name, self.fraction) else "train"
+            self._append(document, outputs[split], counts[split])
+            if split == "validation":
+                _append_text(document, text)
+        return counts
+
+    def _documents(self, files: Sequence[SourceFile]) -> Iterator[Document]:
+        for file in files:
+            for document in documents.read(file):
+                if document.content:
+                    yield document
+                else:
+                    self.skipped["empty"] += 1
+
+    def _append(self, document: Document, output: BinaryIO, counts: dict[str, int]) -> None:
+        tokens = np.empty(len(document.content) + 1, TOKEN)
+        tokens[0] = self.end_of_document
+        tokens[1:] = np.frombuffer(document.content, np.uint8)
+        output.write(tokens.tobytes())
+        counts["tokens"] += len(tokens)
+        counts["documents"] += 1
+        counts["bytes"] += len(document.content)
+        self.not_utf8 += document.text() is None
+
+
+def _append_text(document: Document, output: TextIO) -> None:
+    text = document.text()
+    if text is not None:
+        name = f"{document.source}/{document.name}"
+        output.write(json.dumps({"text": text, "name": name}, ensure_ascii=False) + "\n")
+
+
+def _load(name: str, folder: Path, declaration: Mapping[str, Any]) -> DataSet:
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    splits = {
+        split: Split(folder / f"{split}.bin", {source: Range(**part) for source, part in index[split].items()})
+        for split in ("train", "validation")
+    }
+    weights = {source: what.get("weight") for source, what in declaration["sources"].items()}
+    for split in splits.values():
+        expected = sum(part.tokens for part in split.ranges.values()) * TOKEN.itemsize
+        if not split.path.is_file() or split.path.stat().st_size != expected:
+            raise RunError(f"{split.path} is damaged; delete {folder}, and it is made again")
+    return DataSet(name, folder, splits["train"], splits["validation"], weights, index["skipped"])

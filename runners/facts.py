@@ -1,0 +1,63 @@
+"""What a run says about where it runs: host, device, versions, the state of the code."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import socket
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "numpy", "safetensors", "lm_eval", "transformers", "duckdb")
+
+
+def host() -> str:
+    """Name of this machine."""
+    return socket.gethostname()
+
+
+def device() -> torch.device:
+    """The one device that a single process uses: the current CUDA device, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def device_name(place: torch.device) -> str:
+    """Such as `NVIDIA H200` or `cpu, 2 threads` (the number of threads decides the order of summation)."""
+    if place.type == "cuda":
+        return torch.cuda.get_device_name(place)
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that can change a number."""
+    return {"python": platform.python_version()} | {name: found for name in PACKAGES if (found := _version(name))}
+
+
+def git_commit(folder: Path) -> str | None:
+    """Commit of the working tree that holds `folder`, with `-dirty` when it was changed; None outside git."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def peak_memory(place: torch.device) -> int:
+    """Largest memory so far, bytes: of the CUDA allocator, or of the process on a CPU."""
+    if place.type == "cuda":
+        return torch.cuda.max_memory_allocated(place)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,65 @@
+"""Executes the stages of a plan on this machine, one process a stage.
+
+python -m runners.local PLAN_DIR --stages pretrain,evaluate
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from rich.console import Console
+
+from runners.errors import RunError
+from runners.events import has_finished
+from runners.plan import read_manifest
+from runners.stages import check_upstream, command_for, fresh_folder, in_order, run_folder
+
+
+def main() -> None:
+    """Run the stages in order; what is complete is kept, and the first failure ends it with its exit code."""
+    parser = argparse.ArgumentParser(description="Execute stages of a compiled plan here.")
+    parser.add_argument("plan", type=Path, help="folder of generated code, at EXPERIMENT/plans/ID")
+    parser.add_argument("--stages", required=True, metavar="A,B")
+    parser.add_argument("--fresh", action="store_true", help="start again even where a run exists")
+    options = parser.parse_args()
+    try:
+        code = _run(options.plan.resolve(), options.stages.split(","), fresh=options.fresh)
+    except RunError as error:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error: {error}")
+        code = 1
+    raise SystemExit(code)
+
+
+def _run(plan: Path, stages: list[str], *, fresh: bool) -> int:
+    out = Console(highlight=False, markup=False, soft_wrap=True)
+    experiment, manifest = plan.parent.parent, read_manifest(plan)
+    ordered = in_order(manifest, stages)
+    check_upstream(experiment, manifest, ordered)
+    for stage in ordered:
+        folder = (fresh_folder if fresh else run_folder)(experiment, manifest, stage)
+        if has_finished(folder):
+            out.print(f"{experiment.name}/{folder.name} is complete already (--fresh runs it again)")
+            continue
+        code = _execute(command_for(plan, experiment, manifest, stage, folder).arguments)
+        if code:
+            return code
+    return 0
+
+
+def _execute(arguments: tuple[str, ...]) -> int:
+    """Run one process to its end. A signal to stop is meant for it: it saves its state, and we wait for that."""
+    # Threads of OpenMP that spin while they wait take the cores from every other process, and the run crawls.
+    child = subprocess.Popen(arguments, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ})
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        # The terminal sends its interrupt to the whole group; the other signals reach only us.
+        signal.signal(number, lambda got, _: None if got == signal.SIGINT else child.send_signal(got))
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""One execution of one stage: its arguments, its directory, its beginning and its end."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from runners import facts
+from runners.errors import RunError
+from runners.events import EventWriter, open_events
+from runners.plan import read_manifest
+from specc.manifest import Manifest, StageEntry
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a stage reads and writes."""
+
+    stage: str
+    directory: Path
+    plan: Path
+    """The folder of generated code."""
+    manifest: Manifest
+    upstream: Mapping[str, Path]
+    """Run directory of each stage that this one reads."""
+
+    @property
+    def experiment(self) -> Path:
+        """The folder that the runs of one experiment share."""
+        return self.directory.parent
+
+    @property
+    def entry(self) -> StageEntry:
+        """What the manifest says of this stage."""
+        return self.manifest.stages[self.stage]
+
+    @property
+    def name(self) -> str:
+        """Such as `quickstart/pretrain-3f2a9c1b77d0`."""
+        return name_of(self.directory)
+
+
+class Stopped(Exception):
+    """The run was asked to stop by a signal, and saved what it had."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def name_of(directory: Path) -> str:
+    """Name of a run: its experiment's folder and its own."""
+    return f"{directory.parent.name}/{directory.name}"
+
+
+def console() -> Console:
+    """Where a program speaks to the user; text is never taken for markup."""
+    return Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+
+
+def execute(stage: str, model: type[torch.nn.Module], body: Callable[[Run], None]) -> None:
+    """Run a program: read its arguments, do the work, and turn what went wrong into a message and an exit code."""
+    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    try:
+        body(open_run(stage, Path(inspect.getfile(model)).parent, sys.argv[1:]))
+    except RunError as error:
+        errors.print(f"error: {error}")
+        raise SystemExit(1) from None
+    except OSError as error:  # before the run's own record is open
+        errors.print(f"error: {error.filename}: {error.strerror or error}")
+        raise SystemExit(1) from None
+    except Stopped as stop:
+        errors.print(str(stop))
+        raise SystemExit(128 + stop.signal_number) from None  # what a shell reports for that signal
+    except KeyboardInterrupt:
+        errors.print("interrupted; run the same command to continue")
+        raise SystemExit(130) from None
+
+
+def open_run(stage: str, plan: Path, arguments: list[str]) -> Run:
+    """Read `--run DIR` and `--from stage=RUN`, and the manifest beside the generated code."""
+    parser = argparse.ArgumentParser(description=f"Execute stage `{stage}`.")
+    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory; resumed if it exists")
+    parser.add_argument("--from", dest="upstream", action="append", default=[], metavar="STAGE=DIR")
+    options = parser.parse_args(arguments)
+    upstream = dict(_upstream(pair) for pair in options.upstream)
+    manifest = read_manifest(plan)
+    if stage not in manifest.stages:
+        raise RunError(f"the manifest in {plan} knows no stage `{stage}`; compile the spec again")
+    return Run(stage, options.run.resolve(), plan.resolve(), manifest, upstream)
+
+
+@contextmanager
+def recorded(run: Run, resumed_from_step: int | None, place: torch.device) -> Iterator[EventWriter]:
+    """Write `run_started`, and `run_finished` with state failed when the work ends in an error.
+
+    The body itself writes `run_finished` when it is done. A stop by signal writes none: such a run is continued.
+    """
+    started = time.monotonic()
+    with open_events(run.directory) as events:
+        events.write("run_started", **_beginning(run, resumed_from_step, place))
+        for name, value in run.entry.predictions.items():
+            if value is not None:
+                events.write("prediction", name=name, value=value)
+        events.sync()
+        failure = None
+        try:
+            yield events
+        except OSError as error:
+            failure = f"{error.filename or run.directory}: {error.strerror or error}"
+            raise RunError(failure) from error
+        except Stopped:
+            raise
+        except RunError as error:
+            failure = str(error)
+            raise
+        except torch.OutOfMemoryError as error:
+            failure = f"the device is out of memory: {str(error).splitlines()[0]}; lower `micro_batch_size`"
+            raise RunError(failure) from None
+        except Exception as error:  # recorded and passed on: a bug keeps its traceback
+            failure = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            if failure is not None:
+                seconds = time.monotonic() - started
+                _fail(events, failure, seconds)
+
+
+def _fail(events: EventWriter, failure: str, seconds: float) -> None:
+    """Record the failure, unless the disk is what failed."""
+    with suppress(OSError):
+        events.write("run_finished", state="failed", step=None, error=failure, seconds=seconds)
+        events.sync()
+
+
+def _beginning(run: Run, resumed_from_step: int | None, place: torch.device) -> dict[str, object]:
+    manifest = run.manifest
+    return {
+        "run": run.name,
+        "experiment": manifest.experiment,
+        "identity": manifest.identity,
+        "stage": run.stage,
+        "kind": run.entry.kind,
+        "key": run.entry.key,
+        "plan": os.path.relpath(run.plan, run.directory),
+        "seed": manifest.seed,
+        "host": facts.host(),
+        "pid": os.getpid(),
+        "device": facts.device_name(place),
+        "git_commit": facts.git_commit(run.plan),
+        "versions": {"specc": manifest.specc} | facts.versions(),
+        "resumed_from_step": resumed_from_step,
+        "upstream": {stage: name_of(path) for stage, path in run.upstream.items()},
+    }
+
+
+def _upstream(pair: str) -> tuple[str, Path]:
+    stage, equals, path = pair.partition("=")
+    if not (stage and equals and path):
+        raise RunError(f"`--from {pair}` is not of the form stage=DIR")
+    if not Path(path).is_dir():
+        raise RunError(f"`--from {pair}`: there is no run directory {path}")
+    return stage, Path(path).resolve()
