@@ -38,8 +38,7 @@ def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
         "steps_per_print": work.options["log_every"],
         "wall_clock_breakdown": False,
         "bf16": {"enabled": work.precision == "bf16"},
-        # Gradients are summed in fp32 and sent in bf16's width: what the planner counts.
-        "data_types": {"grad_accum_dtype": "fp32"},
+        "data_types": {"grad_accum_dtype": "fp32" if layout.fp32_gradients else work.precision},
         "zero_optimization": _zero(plan.experiment.model, layout),
         "zero_allow_untested_optimizer": False,
         "zero_force_ds_cpu_optimizer": False,

@@ -61,6 +61,11 @@ class Layout:
     gradient_accumulation_steps: int
     activation_checkpointing: str
 
+    @property
+    def fp32_gradients(self) -> bool:
+        """Whether gradients are kept in fp32: sums over micro-batches lose small terms in a narrower type."""
+        return self.gradient_accumulation_steps > 1
+
 
 @dataclass(frozen=True)
 class Memory:

@@ -78,8 +78,8 @@ def _states(work: Workload, layout: Layout) -> Causes:
     """Weights, gradients, master weights and optimizer states.
 
     `deepspeed` (Rajbhandari et al. 2020, ZeRO, section 5): w P + w Q + (4 + states) Q, of which stage 1 divides the
-    last term by N, stage 2 the gradients too, stage 3 the weights too. DeepSpeed keeps gradients in the compute type
-    unless `grad_accum_dtype` says otherwise, and an fp32 copy of its partition even when training in fp32.
+    last term by N, stage 2 the gradients too, stage 3 the weights too. Gradients are in the compute type (w Q), or in fp32
+    where several micro-batches are summed. DeepSpeed keeps an fp32 copy of its partition even when training in fp32.
 
     `torch`: 4 Q weights + 4 Q gradients + states Q; frozen weights are in the compute type.
     """
@@ -92,9 +92,10 @@ def _states(work: Workload, layout: Layout) -> Causes:
         )
     stage, ranks = layout.zero_stage, layout.data_parallel_size
     weights = work.trainable * work.value_bytes + frozen
+    gradient_bytes = 4 if layout.fp32_gradients else work.value_bytes
     return (
         ("weights", _share(weights, ranks, stage >= 3)),
-        ("gradients", _share(work.trainable * work.value_bytes, ranks, stage >= 2)),
+        ("gradients", _share(work.trainable * gradient_bytes, ranks, stage >= 2)),
         ("master weights", _share(4 * work.trainable, ranks, stage >= 1)),
         ("optimizer states", _share(work.state_bytes * work.trainable, ranks, stage >= 1)),
     )

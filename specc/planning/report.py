@@ -66,7 +66,7 @@ def render(plan: Plan, width: int = WIDTH) -> str:
         console.print(f"{count(parameters['total'])} parameters, {count(parameters['embedding'])} of them embedding")
         for stage in plan.stages:
             _print_stage(console, stage)
-    return capture.get()
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _parameters(model: Model) -> dict[str, int]:

@@ -23,6 +23,12 @@ def by_cause(work, where, on=H100):
     return dict(stage_memory(work, where, on).by_cause)
 
 
+def test_gradients_that_are_summed_are_kept_in_fp32():
+    once = by_cause(measure(TINY, training(TINY, 8)), layout(zero=1))
+    summed = by_cause(measure(TINY, training(TINY, 16)), replace(layout(zero=1), gradient_accumulation_steps=2))
+    assert summed["gradients"] == 2 * once["gradients"] == 4 * TINY.parameters
+
+
 @pytest.mark.parametrize(("stage", "gigabytes"), [(1, 31.4), (2, 16.6), (3, 1.9)])
 def test_states_of_7_5_b_on_64_devices_are_those_of_the_zero_paper(stage, gigabytes):
     """Rajbhandari et al. 2020, figure 1: 7.5 B parameters, 64 devices, 31.4 / 16.6 / 1.9 GB."""
