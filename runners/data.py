@@ -76,22 +76,40 @@ class DataSet:
 
 
 def prepare(experiment: Path, manifest: Manifest, name: str) -> DataSet:
-    """The data set `name` of the manifest, made if it is not there yet.
+    """The data set `name` of the manifest, made if it is not there yet. Experiments of one `runs/` folder share it."""
+    folder, files = _locate(experiment, manifest, name)
+    declaration = manifest.data[name]
+    if not (folder / "index.json").is_file():
+        _build(folder, declaration, manifest.tokenizer, files)
+    return _load(name, folder, declaration)
 
-    The folder's name holds a hash of everything that decides its content: the declaration without weights (they only
-    decide how it is sampled), the tokenizer, and the name, size and content hash of each file.
+
+def address(experiment: Path, manifest: Manifest, name: str) -> str:
+    """Name of a data set with a hash of everything that decides its content.
+
+    That is the declaration without what only says where files lie (paths) and how they are sampled (weights), the
+    tokenizer, and the name, size and content hash of each file.
     """
+    return _locate(experiment, manifest, name)[0].name
+
+
+def check_unchanged(run: str, read_before: Mapping[str, str], read_now: Mapping[str, str]) -> None:
+    """RunError when a run would go on, or count as complete, with other texts than it began with."""
+    for name, now in read_now.items():
+        before = read_before.get(name, now)
+        if before != now:
+            raise RunError(f"{run} read {before}, and the files of `{name}` now make {now}: run it again with --fresh")
+
+
+def _locate(experiment: Path, manifest: Manifest, name: str) -> tuple[Path, list[SourceFile]]:
     if name not in manifest.data:
         raise RunError(f"the plan declares no data set `{name}`")
     declaration = manifest.data[name]
     _refuse_unsupported(name, declaration, manifest.tokenizer)
-    home = experiment / "data"
+    home = experiment.parent / "data"
     home.mkdir(parents=True, exist_ok=True)
     files = [file for source, what in declaration["sources"].items() for file in documents.find(source, what)]
-    folder = home / f"{name}-{_key(declaration, manifest.tokenizer, files, home)}"
-    if not (folder / "index.json").is_file():
-        _build(folder, declaration, manifest.tokenizer, files)
-    return _load(name, folder, declaration)
+    return home / f"{name}-{_key(declaration, manifest.tokenizer, files, home)}", files
 
 
 def is_held_out(source: str, name: str, fraction: float) -> bool:
@@ -114,7 +132,7 @@ def _refuse_unsupported(name: str, declaration: Mapping[str, Any], tokenizer: Ma
 
 def _key(declaration: Mapping[str, Any], tokenizer: Mapping[str, Any], files: Sequence[SourceFile], home: Path) -> str:
     sources = {
-        source: {key: value for key, value in what.items() if key != "weight"}
+        source: {key: value for key, value in what.items() if key not in ("path", "exclude", "weight")}
         for source, what in declaration["sources"].items()
     }
     hashes = documents.content_hashes(files, home / "hashes.json")

@@ -20,11 +20,11 @@ from rich.progress import Progress
 from torch import nn
 
 from runners import baseline, checkpoint, facts
-from runners.data import DataSet, prepare
+from runners.data import DataSet
 from runners.errors import RunError
 from runners.events import EventWriter, has_finished
 from runners.progress import clock
-from runners.run import Run, console, execute, name_of, recorded
+from runners.run import Run, console, execute, name_of, open_data, recorded
 from runners.tokenizer import tokenizer
 
 HARNESS_LOG = "lm_eval.log"
@@ -47,6 +47,8 @@ class Evaluation:
     """Stages whose last checkpoint is evaluated."""
     suites: tuple[str, ...]
     """Files beside the program, each a group of lm-eval tasks."""
+    data: tuple[str, ...]
+    """Data sets whose held-out documents are scored."""
     limit: int | None
     """Documents per task at most, the first ones; None for all."""
     batch_size: int
@@ -81,9 +83,9 @@ def _evaluate(run: Run, model: type[nn.Module], cache: type[Any], evaluation: Ev
         return
     place = facts.device()
     with recorded(run, None, place) as events, _quiet_harness(run) as quietly:
-        started = time.monotonic()
+        started, before = time.monotonic(), facts.resident_memory()
         _check(run, evaluation)
-        data = {name: prepare(run.experiment, run.manifest, name) for name in run.manifest.data}
+        data = {name: open_data(run, events, name) for name in evaluation.data}
         suites = [_place_data(run, path, data) for path in evaluation.suites]
         for stage in evaluation.models:
             network, step = _load(run, stage, model, place)
@@ -95,7 +97,7 @@ def _evaluate(run: Run, model: type[nn.Module], cache: type[Any], evaluation: Ev
                 _tell(events, out.print, record)
         seconds = time.monotonic() - started
         events.write("measurement", name="duration_s", value=seconds)
-        events.write("measurement", name="memory_bytes", value=facts.peak_memory(place))
+        events.write("measurement", name="memory_bytes", value=facts.peak_memory(place, before))
         events.write("run_finished", state="finished", step=None, error=None, seconds=seconds)
         events.sync()
         out.print(f"{run.name} finished in {clock(seconds)}")

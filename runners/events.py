@@ -90,6 +90,15 @@ def has_finished(run: Path) -> bool:
     return bool(states) and states[-1] == "finished"
 
 
+def data_read(run: Path) -> Mapping[str, str]:
+    """Addresses of the data sets that a run began with, by name."""
+    found: dict[str, str] = {}
+    for event in read_events(run):
+        if event["type"] == "data":
+            found.setdefault(event["name"], event["address"])
+    return found
+
+
 def _whole(line: bytes) -> Mapping[str, Any] | None:
     """The event of a line, or None for a torn one: the last without an end, or one that a restart closed."""
     if not line.endswith(b"\n"):

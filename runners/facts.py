@@ -48,10 +48,26 @@ def git_commit(folder: Path) -> str | None:
     return answer.stdout.strip() or None
 
 
-def peak_memory(place: torch.device) -> int:
-    """Largest memory so far, bytes: of the CUDA allocator, or of the process on a CPU."""
+def resident_memory() -> int:
+    """Bytes of this process that are in memory now; the largest so far where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return _largest_resident()
+    return pages * resource.getpagesize()
+
+
+def peak_memory(place: torch.device, before: int) -> int:
+    """Largest memory of the work so far, bytes: of the CUDA allocator; on a CPU, what the process took above `before`.
+
+    `before` is what the interpreter and its libraries held when the work began: no plan can know it.
+    """
     if place.type == "cuda":
         return torch.cuda.max_memory_allocated(place)
+    return max(0, _largest_resident() - before)
+
+
+def _largest_resident() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from runners import checkpoint, facts
 from runners.batches import Batches, training_batches, validation_windows
-from runners.data import DataSet, prepare
+from runners.data import DataSet
 from runners.errors import RunError
 from runners.events import EventWriter, has_finished
 from runners.init import Rules, initialise
 from runners.progress import TrainingProgress, clock
-from runners.run import Run, Stopped, console, execute, recorded
+from runners.run import Run, Stopped, console, execute, open_data, recorded
 from runners.sampling import generate
 from runners.tokenizer import ByteTokenizer, tokenizer
 from runners.torch_engine import (
@@ -113,7 +113,8 @@ def _pretrain(run: Run, recipe: Recipe) -> None:
             checkpoint.set_aside(path)
             out.print(f"{path.name} is damaged; it is set aside, and the one before it is used")
         checkpoint.remove_unfinished(run.directory)
-        data = prepare(run.experiment, run.manifest, recipe.settings.data)
+        data = open_data(run, events, recipe.settings.data)
+        before = facts.resident_memory()
         engine = _build(recipe, place)
         count = sum(weight.numel() for weight in engine.model.parameters())
         out.print(_headline(run, recipe.settings, count, place))
@@ -123,7 +124,7 @@ def _pretrain(run: Run, recipe: Recipe) -> None:
         training = _training(run, recipe, engine, data, events, found)
         with TrainingProgress(out, recipe.settings.steps) as progress, _stop_requests() as requests:
             training.run_loop(progress, requests)
-        training.measure(count)
+        training.measure(count, before)
         events.write(
             "run_finished", state="finished", step=training.step, error=None, seconds=time.monotonic() - started
         )
@@ -263,10 +264,10 @@ class _Training:
                 message = f"{name}: stopped after step {self.step:,} and saved; run the same command to continue"
                 raise Stopped(stop_requests[0], message)
 
-    def measure(self, parameters: int) -> None:
+    def measure(self, parameters: int, memory_before: int) -> None:
         """Report what the plan predicted, as it was."""
         measured: dict[str, float] = {"parameters": parameters, "duration_s": self.seconds}
-        measured["memory_bytes"] = facts.peak_memory(self.engine.device)
+        measured["memory_bytes"] = facts.peak_memory(self.engine.device, memory_before)
         if self.durations:
             measured["step_time_s"] = median(self.durations)
             measured["tokens_per_second"] = self.tokens_per_step / measured["step_time_s"]

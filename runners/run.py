@@ -16,8 +16,9 @@ import torch
 from rich.console import Console
 
 from runners import facts
+from runners.data import DataSet, address, check_unchanged, prepare
 from runners.errors import RunError
-from runners.events import EventWriter, open_events
+from runners.events import EventWriter, data_read, open_events
 from runners.plan import read_manifest
 from specc.manifest import Manifest, StageEntry
 
@@ -134,6 +135,16 @@ def recorded(run: Run, resumed_from_step: int | None, place: torch.device) -> It
             if failure is not None:
                 seconds = time.monotonic() - started
                 _fail(events, failure, seconds)
+
+
+def open_data(run: Run, events: EventWriter, name: str) -> DataSet:
+    """A data set of the plan, reported; RunError when the run began with other texts than its files now hold."""
+    check_unchanged(run.name, data_read(run.directory), {name: address(run.experiment, run.manifest, name)})
+    data = prepare(run.experiment, run.manifest, name)
+    parts = data.train.ranges.values()
+    documents, tokens = sum(part.documents for part in parts), sum(part.tokens for part in parts)
+    events.write("data", name=name, address=data.folder.name, documents=documents, tokens=tokens)
+    return data
 
 
 def _fail(events: EventWriter, failure: str, seconds: float) -> None:

@@ -14,6 +14,7 @@ EVALUATION = Evaluation(
     stage="evaluate",
     models=("pretrain", "sft", "dpo"),
     suites=("suites/reasoning.yaml", "suites/multilingual.yaml", "suites/factuality.yaml", "suites/safety.yaml"),
+    data=(),
     limit=None,  # documents per task
     batch_size=16,  # sequences per forward pass
     max_length=4096,  # tokens

@@ -14,6 +14,7 @@ EVALUATION = Evaluation(
     stage="evaluate",
     models=("pretrain",),
     suites=("suites/core.yaml",),
+    data=(),
     limit=None,  # documents per task
     batch_size=16,  # sequences per forward pass
     max_length=1024,  # tokens

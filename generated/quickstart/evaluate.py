@@ -14,6 +14,7 @@ EVALUATION = Evaluation(
     stage="evaluate",
     models=("pretrain",),
     suites=("suites/held_out.yaml",),
+    data=("stdlib",),
     limit=None,  # documents per task
     batch_size=16,  # sequences per forward pass
     max_length=256,  # tokens

@@ -53,12 +53,19 @@ def _program(experiment: ir.Experiment, stage: ir.Stage) -> Artifact:
         "models": work.models,
         "upstream": " ".join(f"--from {model}=RUN_DIR" for model in work.models),
         "suites": tuple(_path(suite) for suite in work.suites),
+        "data": _data(work),
         "limit": work.limit,
         "batch_size": work.batch_size,
         "max_length": experiment.model.context_length,
         "baselines": work.baselines,
     }
     return Artifact(path, templates.render("evaluate/evaluate.py.j2", values))
+
+
+def _data(work: ir.Evaluation) -> tuple[str, ...]:
+    """Data sets that tasks and baselines read, each once."""
+    tasks = [task.data for suite in work.suites for task in suite.tasks if task.data is not None]
+    return tuple(dict.fromkeys([*tasks, *(str(baseline["data"]) for baseline in work.baselines)]))
 
 
 def _suite(suite: ir.Suite) -> str:

@@ -78,8 +78,8 @@ def _states(work: Workload, layout: Layout) -> Causes:
     """Weights, gradients, master weights and optimizer states.
 
     `deepspeed` (Rajbhandari et al. 2020, ZeRO, section 5): w P + w Q + (4 + states) Q, of which stage 1 divides the
-    last term by N, stage 2 the gradients too, stage 3 the weights too. Gradients are in the compute type (w Q), or in fp32
-    where several micro-batches are summed. DeepSpeed keeps an fp32 copy of its partition even when training in fp32.
+    last term by N, stage 2 the gradients too, stage 3 the weights too. Gradients are in the compute type (w Q), or in
+    fp32 where several micro-batches are summed. DeepSpeed keeps an fp32 copy of its partition even in fp32 training.
 
     `torch`: 4 Q weights + 4 Q gradients + states Q; frozen weights are in the compute type.
     """

@@ -41,7 +41,12 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 
 def predictions(stage: StagePlan, parameters: int | None = None) -> dict[str, float | None]:
-    """What measurements are held against. A stage plan does not know its model's `parameters`, so they are given."""
+    """What measurements are held against; nothing for a stage that was not placed.
+
+    A stage plan does not know its model's `parameters`, so they are given.
+    """
+    if stage.layout is None:
+        return {}
     per_second = None
     if stage.step_time_s and stage.steps and stage.tokens is not None:
         per_second = stage.tokens / stage.steps / stage.step_time_s
@@ -86,7 +91,7 @@ def _stage(plan: Plan, stage: StagePlan) -> dict[str, Any]:
         "memory": _memory(plan, stage),
         "step_time_s": stage.step_time_s,
         "step_time_by_cause_s": dict(stage.step_time_by_cause),
-        "tokens_per_second": predictions(stage)["tokens_per_second"],
+        "tokens_per_second": predictions(stage).get("tokens_per_second"),
         "duration_s": stage.duration_s,
         "cost": stage.cost_usd,
         "energy_kwh": stage.energy_kwh,

@@ -16,6 +16,7 @@ FIELDS = {
     "model": "VARCHAR", "suite": "VARCHAR", "task": "VARCHAR", "metric": "VARCHAR", "stderr": "DOUBLE",
     "examples": "BIGINT", "num_fewshot": "BIGINT", "harness": "VARCHAR",
     "prompt": "VARCHAR", "text": "VARCHAR", "path": "VARCHAR", "bytes": "BIGINT", "sha256": "JSON",
+    "address": "VARCHAR", "documents": "BIGINT", "tokens": "BIGINT",
     "state": "VARCHAR", "error": "VARCHAR", "seconds": "DOUBLE",
 }  # fmt: skip
 """Every field of every event; a value of another type is read as NULL, and its line then counts as unreadable."""
@@ -38,6 +39,7 @@ TABLES = (
         "evaluation", "internal.evaluations", ("run", "model", "suite", "task", "metric", "num_fewshot"),
         ("value", "stderr", "examples", "harness"),
     ),
+    EventTable("data", "data_sets", ("run", "name"), ("address", "documents", "tokens")),
     EventTable("sample", "samples", ("run", "step", "prompt"), ("text",)),
     EventTable("checkpoint", "checkpoints", ("run", "step"), ("path", "bytes", "sha256")),
     EventTable("prediction", "predictions", ("run", "name"), ("value",)),

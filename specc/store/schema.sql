@@ -140,6 +140,19 @@ COMMENT ON COLUMN metric_summaries.last_value IS 'Value at last_step';
 COMMENT ON COLUMN metric_summaries.min_value IS 'Smallest finite value, at min_step';
 COMMENT ON COLUMN metric_summaries.max_value IS 'Largest finite value, at max_step';
 
+CREATE TABLE data_sets (
+    run VARCHAR NOT NULL, name VARCHAR NOT NULL, address VARCHAR, documents BIGINT, tokens BIGINT,
+    attempt INTEGER NOT NULL, time TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE data_sets IS 'Data sets that a run read, one row a run and data set';
+COMMENT ON COLUMN data_sets.run IS 'Run, such as quickstart/pretrain-3f2a9c1b77d0';
+COMMENT ON COLUMN data_sets.name IS 'Name in the spec';
+COMMENT ON COLUMN data_sets.address IS 'Name with a hash of the content, the folder below runs/data';
+COMMENT ON COLUMN data_sets.documents IS 'Documents of the training split, count';
+COMMENT ON COLUMN data_sets.tokens IS 'Tokens of the training split, count';
+COMMENT ON COLUMN data_sets.attempt IS 'The attempt that reported it';
+COMMENT ON COLUMN data_sets.time IS 'When it was reported, UTC';
+
 CREATE TABLE samples (
     run VARCHAR NOT NULL, step BIGINT NOT NULL, prompt VARCHAR NOT NULL, text VARCHAR, attempt INTEGER NOT NULL,
     time TIMESTAMP NOT NULL

@@ -88,7 +88,7 @@ def test_a_killed_run_resumes_and_says_from_which_step(specc: Specc, workplace: 
     finally:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-    (experiment,) = (folder for folder in (workplace / "runs").iterdir() if folder.is_dir())
+    (experiment,) = (workplace / "runs").glob("small*")
     saved = max(int(path.name.removeprefix("step-")) for path in experiment.glob("pretrain-*/checkpoints/step-*"))
     reported = steps(experiment)
     resumed = subprocess.Popen(command, cwd=workplace, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -101,6 +101,16 @@ def test_a_killed_run_resumes_and_says_from_which_step(specc: Specc, workplace: 
         resumed.communicate()
     assert any(f"resuming from step {saved:,}" in line for line in lines), lines
     assert steps(experiment) >= reported, "what was reported before the kill is still there"
+
+
+def test_a_run_does_not_count_as_complete_on_other_texts(specc: Specc, workplace: Path) -> None:
+    assert specc("run", "spec.yaml", "pretrain").code == 0
+    (workplace / "text/0.txt").write_text("something else altogether, " * 40, encoding="utf-8")
+    said = specc("run", "spec.yaml", "pretrain")
+    assert said.code == 1
+    assert "run it again with --fresh" in said.err
+    assert specc("run", "spec.yaml", "pretrain", "--fresh").code == 0
+    assert [run.name.rpartition("-")[2] for run in (workplace / "runs/small").glob("pretrain-*-2")] == ["2"]
 
 
 def steps(experiment: Path) -> set[int]:

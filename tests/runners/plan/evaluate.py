@@ -6,6 +6,7 @@ EVALUATION = Evaluation(
     stage="evaluate",
     models=("pretrain",),
     suites=("suites/held_out.yaml",),
+    data=("corpus",),
     limit=None,
     batch_size=8,
     max_length=32,
