@@ -2,6 +2,10 @@
 
 A source's tokens are cut into windows of a fixed length; an epoch visits each window once, in a pseudo-random order
 computed per position by a small cipher. So any process can compute any row of any step, and resuming needs a number.
+
+Windows are cut without regard to documents: a window can hold the end of one and the beginning of the next, with the
+end-of-document token between them. Attention is not masked there, so a token also sees the documents before its own in
+the same window.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@
       validation.jsonl   the held-out documents as text, for the evaluation harness
       index.json         counts, ranges and hashes
 
-The split is decided by a hash of each document's name, so every machine holds out the same documents.
+The split is decided by a hash of each document's content: every machine holds out the same documents, and a text that
+stands in two sources or two data sets is on the same side in both. (Where data sets hold out different fractions, what
+the smaller fraction holds out is part of what the larger one does.)
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from runners.documents import Document, SourceFile
 from runners.errors import RunError
 from specc.manifest import Manifest
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same declaration would give other files."""
 TOKEN = np.dtype("<u2")
 
@@ -112,9 +114,9 @@ def _locate(experiment: Path, manifest: Manifest, name: str) -> tuple[Path, list
     return home / f"{name}-{_key(declaration, manifest.tokenizer, files, home)}", files
 
 
-def is_held_out(source: str, name: str, fraction: float) -> bool:
-    """Whether a document belongs to the held-out split: a function of its source and name, on every machine."""
-    drawn = int.from_bytes(sha256(f"{source}/{name}".encode()).digest()[:8], "big") / 2**64
+def is_held_out(content: bytes, fraction: float) -> bool:
+    """Whether a document belongs to the held-out split: a function of its bytes alone, whatever it is called."""
+    drawn = int.from_bytes(sha256(content).digest()[:8], "big") / 2**64
     return drawn < fraction
 
 
@@ -202,7 +204,7 @@ class _Writer:
         """Append the documents of one source; its range in each split."""
         counts = {split: asdict(Range(output.tell() // TOKEN.itemsize, 0, 0, 0)) for split, output in outputs.items()}
         for document in self._documents(files):
-            split = "validation" if is_held_out(document.source, document.name, self.fraction) else "train"
+            split = "validation" if is_held_out(document.content, self.fraction) else "train"
             self._append(document, outputs[split], counts[split])
             if split == "validation":
                 _append_text(document, text)

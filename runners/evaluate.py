@@ -28,6 +28,7 @@ from runners.run import Run, console, execute, name_of, open_data, recorded
 from runners.tokenizer import tokenizer
 
 HARNESS_LOG = "lm_eval.log"
+TYPE_NAMES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def _evaluate(run: Run, model: type[nn.Module], cache: type[Any], evaluation: Ev
         suites = [_place_data(run, path, data) for path in evaluation.suites]
         for stage in evaluation.models:
             network, step = _load(run, stage, model, place)
-            out.print(f"{stage}: {name_of(run.upstream[stage])}, step {step:,}, on {facts.device_name(place)}")
+            where = f"{TYPE_NAMES[weight_type(place)]} on {facts.device_name(place)}"
+            out.print(f"{stage}: {name_of(run.upstream[stage])}, step {step:,}, {where}")
             for record in _model_records(network, cache, run, stage, suites, evaluation, quietly):
                 _tell(events, out.print, record)
         for what in evaluation.baselines:
@@ -122,6 +124,11 @@ def records(stage: str, suite: str, results: Results) -> Iterator[dict[str, Any]
                 "num_fewshot": results["n-shot"].get(task, 0),
                 "harness": f"lm_eval {version('lm_eval')}",
             }
+
+
+def weight_type(place: torch.device) -> torch.dtype:
+    """Type of the weights of a model that is evaluated: bf16 on a GPU, as the planner counts them; fp32 on a CPU."""
+    return torch.bfloat16 if place.type == "cuda" else torch.float32
 
 
 def held_out_documents(data: DataSet, limit: int | None) -> list[bytes]:
@@ -176,7 +183,7 @@ def _tasks_over(tasks: Sequence[Any], file: str) -> tuple[str, ...]:
 
 
 def _load(run: Run, stage: str, model: type[nn.Module], place: torch.device) -> tuple[nn.Module, int]:
-    """The model of another stage's last checkpoint."""
+    """The model of another stage's last checkpoint, in the type that its weights are evaluated in."""
     found = checkpoint.required(run.upstream[stage])
     network = model()
     try:
@@ -184,7 +191,7 @@ def _load(run: Run, stage: str, model: type[nn.Module], place: torch.device) -> 
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise RunError(f"{found.path} is of another model than this plan: {reason}") from None
-    return network.to(place), found.step
+    return network.to(weight_type(place)).to(place), found.step
 
 
 @contextlib.contextmanager

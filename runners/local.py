@@ -13,11 +13,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from runners.data import address, check_unchanged
 from runners.errors import RunError
-from runners.events import data_read, has_finished
 from runners.plan import read_manifest
-from runners.stages import check_upstream, command_for, fresh_folder, in_order, run_folder
+from runners.stages import check_upstream, command_for, fresh_folder, in_order, run_folder, said_complete
 
 
 def main() -> None:
@@ -42,11 +40,9 @@ def _run(plan: Path, stages: list[str], *, fresh: bool) -> int:
     check_upstream(experiment, manifest, ordered)
     for stage in ordered:
         folder = (fresh_folder if fresh else run_folder)(experiment, manifest, stage)
-        if has_finished(folder):
-            before = data_read(folder)
-            now = {name: address(experiment, manifest, name) for name in before}
-            check_unchanged(f"{experiment.name}/{folder.name}", before, now)
-            out.print(f"{experiment.name}/{folder.name} is complete already (--fresh runs it again)")
+        complete = said_complete(experiment, manifest, stage, folder)
+        if complete is not None:
+            out.print(f"{experiment.name}/{folder.name} is {complete}; --fresh runs it again")
             continue
         code = _execute(command_for(plan, experiment, manifest, stage, folder).arguments)
         if code:

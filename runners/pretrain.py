@@ -51,7 +51,7 @@ class Pretraining:
     seed: int
     data: str
     context_length: int
-    """Tokens per sequence."""
+    """Tokens per sequence. A sequence can cross documents, and attention is not masked between them."""
     steps: int
     global_batch_size: int
     """Sequences per optimizer step."""
@@ -64,11 +64,12 @@ class Pretraining:
     log_every: int
     validate_every: int
     validation_batches: int
-    """Micro-batches of held-out windows."""
+    """Batches of held-out windows, each of the global batch size; fewer where not as many are held out."""
     checkpoint_every: int
     keep_checkpoints: int
     sample_prompt: str | None
     sample_tokens: int
+    """Tokens after the prompt at most: both together stay within the context length."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _training(
 ) -> _Training:
     settings = recipe.settings
     batches = training_batches(data, settings.seed, settings.context_length, settings.global_batch_size)
-    count = settings.validation_batches * settings.micro_batch_size
+    count = settings.validation_batches * settings.global_batch_size
     held_out = validation_windows(data, settings.context_length, count)
     text = tokenizer(run.manifest.tokenizer)
     training = _Training(run, recipe, engine, batches, held_out, text, events)
@@ -257,6 +258,8 @@ class _Training:
                 self._report(progress, loss, norm, rate)
             if self.step % settings.validate_every == 0 or last:
                 self._validate(progress)
+            if last and settings.sample_prompt is not None:
+                self._sample(progress, settings.sample_prompt)
             if self.step % settings.checkpoint_every == 0 or last or stop_requests:
                 self._save()
             if stop_requests and not last:
@@ -309,17 +312,17 @@ class _Training:
         self.validation = self.engine.validation_loss(self.held_out)
         self._metric("validation/loss", self.validation)
         progress.say(f"step {self.step:,}: validation loss {self.validation:.4f} nats per token")
-        settings = self.recipe.settings
-        if settings.sample_prompt is not None:
-            text = self._sample()
-            self.events.write("sample", step=self.step, prompt=settings.sample_prompt, text=text)
-            if self.step == settings.steps:
-                progress.say(f"sample:\n{textwrap.indent(settings.sample_prompt + text, '  ')}")
 
-    def _sample(self) -> str:
-        """Text after the prompt. A generator of its own: a sample must not change what is trained."""
+    def _sample(self, progress: TrainingProgress, prompt: str) -> None:
+        text = self._written_after(prompt)
+        self.events.write("sample", step=self.step, prompt=prompt, text=text)
+        progress.say(f"sample:\n{textwrap.indent(prompt + text, '  ')}")
+
+    def _written_after(self, text: str) -> str:
+        """What the model writes after a text. A generator of its own: a sample must not change what is trained."""
         settings = self.recipe.settings
-        ids = [self.text.end_of_document, *self.text.encode(settings.sample_prompt or "")]
+        ids = [self.text.end_of_document, *self.text.encode(text)]
+        count = max(0, min(settings.sample_tokens, settings.context_length - len(ids)))
         prompt = torch.tensor([ids], device=self.engine.device)
         generator = torch.Generator().manual_seed(settings.seed)
         self.engine.model.eval()
@@ -328,7 +331,7 @@ class _Training:
                 self.engine.model,
                 self.recipe.cache,
                 prompt,
-                settings.sample_tokens,
+                count,
                 stop=lambda tokens: int(tokens[0, -1]) == self.text.end_of_document,
                 temperature=SAMPLE_TEMPERATURE,
                 generator=generator,

@@ -19,6 +19,7 @@ from runners import facts
 from runners.data import DataSet, address, check_unchanged, prepare
 from runners.errors import RunError
 from runners.events import EventWriter, data_read, open_events
+from runners.numerics import check_resumed
 from runners.plan import read_manifest
 from specc.manifest import Manifest, StageEntry
 
@@ -106,8 +107,12 @@ def recorded(run: Run, resumed_from_step: int | None, place: torch.device) -> It
     """Write `run_started`, and `run_finished` with state failed when the work ends in an error.
 
     The body itself writes `run_finished` when it is done. A stop by signal writes none: such a run is continued.
+    RunError, with nothing written, when the run began in another precision.
     """
     started = time.monotonic()
+    changed = check_resumed(run.name, run.directory, run.manifest, run.stage)
+    if changed is not None:
+        console().print(changed)
     with open_events(run.directory) as events:
         events.write("run_started", **_beginning(run, resumed_from_step, place))
         for name, value in run.entry.predictions.items():

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runners import numerics
+from runners.data import address, check_unchanged
 from runners.errors import RunError
-from runners.events import has_finished
+from runners.events import data_read, has_finished
 from specc.manifest import Manifest
 
 
@@ -63,6 +65,20 @@ def check_upstream(experiment: Path, manifest: Manifest, stages: Iterable[str]) 
         for base in manifest.stages[stage].after:
             if base not in asked and not has_finished(run_folder(experiment, manifest, base)):
                 raise RunError(f"stage `{stage}` reads `{base}`, which is not complete; ask for `{base}` too")
+
+
+def said_complete(experiment: Path, manifest: Manifest, stage: str, run: Path) -> str | None:
+    """How to say that the run of a stage is complete, or None when it is not; RunError when its texts changed since.
+
+    Such as `complete already, with stages.pretrain.precision fp32 and not bf16`.
+    """
+    if not has_finished(run):
+        return None
+    before = data_read(run)
+    now = {name: address(experiment, manifest, name) for name in before}
+    check_unchanged(f"{experiment.name}/{run.name}", before, now)
+    changed = numerics.changes(run, manifest, stage)
+    return f"complete already, with {numerics.told(changed)}" if changed else "complete already"
 
 
 def _following(first: Path, run: Path) -> Path:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +20,8 @@ from submitit.helpers import DelayedSubmission
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from runners.errors import RunError
-from runners.events import has_finished
 from runners.plan import read_manifest
-from runners.stages import Command, check_upstream, command_for, in_order, run_folder
+from runners.stages import Command, check_upstream, command_for, in_order, run_folder, said_complete
 from specc.manifest import Manifest
 
 SECONDS_TO_SAVE = 120
@@ -118,10 +118,13 @@ def _submit(jobs: tuple[Job, ...], folder: Path, options: argparse.Namespace) ->
         raise RunError(refusal)
     folders = {job.stage: run_folder(experiment, manifest, job.stage) for job in chosen}
     commands = {stage: command_for(folder, experiment, manifest, stage, run) for stage, run in folders.items()}
-    waiting = [job for job in chosen if not has_finished(commands[job.stage].run)]
     for job in chosen:
-        if job not in waiting:
-            out.print(f"{job.stage}: already complete, {commands[job.stage].run}")
+        _refuse_control_characters(job, commands[job.stage])
+    complete = {stage: said_complete(experiment, manifest, stage, run) for stage, run in folders.items()}
+    waiting = [job for job in chosen if complete[job.stage] is None]
+    for stage, said in complete.items():
+        if said is not None:
+            out.print(f"{stage}: {said}; specc run --fresh runs it again ({folders[stage]})")
     if options.dry_run:
         _show(waiting, commands, out)
         if refusal is not None:
@@ -129,6 +132,17 @@ def _submit(jobs: tuple[Job, ...], folder: Path, options: argparse.Namespace) ->
     check_upstream(experiment, manifest, [job.stage for job in waiting])
     if not options.dry_run:
         _send(waiting, commands, options.cluster, out)
+
+
+def _refuse_control_characters(job: Job, command: Command) -> None:
+    """RunError for a string that would end its line of the sbatch script, and begin another."""
+    named = ("stage", "partition", "account", "qos", "constraint", "reservation")
+    strings = [(f"`{name}` of stage {job.stage!r}", getattr(job, name) or "") for name in named]
+    strings += [(f"`exclude` of stage {job.stage!r}", node) for node in job.exclude]
+    strings += [(f"the command of stage {job.stage!r}", word) for word in (str(command.run), *command.arguments)]
+    for what, text in strings:
+        if any(unicodedata.category(character) == "Cc" for character in text):
+            raise RunError(f"{what} holds a control character, and cannot stand in an sbatch script: {text!r}")
 
 
 def _home(plan: Path, manifest: Manifest) -> Path:

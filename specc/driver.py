@@ -17,12 +17,13 @@ from specc.diagnostics import At, Diagnostic, Finding
 from specc.diagnostics.near import nearest
 from specc.passes import PASSES
 from specc.planning import DEVICES, plan_experiment, predictions
-from specc.source import Source, SpecErrors, overrides, read
+from specc.source import Source, SpecErrors, read
 from specc.spec.lower import check as check_spec
 from specc.spec.lower import lower
 from specc.spec.parse import parse
 from specc.spec.settings import settings
 from specc.spec.spec import Spec
+from specc.spec.variant import variant
 
 if TYPE_CHECKING:
     from specc.backends import Artifact
@@ -84,11 +85,17 @@ def _plan(source: Source, spec: Spec, path: Path, stages: tuple[str, ...]) -> tu
 
 def _name(source: Source, spec: Spec) -> str:
     """The name, with a variant where overrides make another experiment; where it runs is no part of the name."""
-    identity = tuple(setting.path for setting in settings(spec) if setting.effect == "identity")
-    paths = {override: override.partition("=")[0] for override in source.overrides}
-    telling = tuple(text for text, at in paths.items() if any(f"{p}.".startswith(f"{at}.") for p in identity))
-    variant = overrides.variant(telling)
-    return f"{spec.name}@{variant}" if variant else spec.name
+    resolved = tuple(settings(spec))
+    identity = tuple(setting.path for setting in resolved if setting.effect == "identity")
+    telling = tuple(text for text in source.overrides if _touches(text.partition("=")[0], identity))
+    if not telling:
+        return spec.name
+    return f"{spec.name}@{variant(telling, tuple(setting.path for setting in resolved))}"
+
+
+def _touches(path: str, identity: tuple[str, ...]) -> bool:
+    """Whether setting a path sets any of the identity-class ones."""
+    return any(f"{other}.".startswith(f"{path}.") for other in identity)
 
 
 def _check_device(spec: Spec) -> list[Finding]:

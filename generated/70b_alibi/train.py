@@ -34,7 +34,7 @@ PRETRAINING = Pretraining(
     keep_checkpoints=2,
     validation_batches=1,
     sample_prompt="The ",
-    sample_tokens=256,
+    sample_tokens=128,
 )
 
 # First match wins. Each weight is drawn from generators seeded by (seed, name, block): no layout can change it.
@@ -57,7 +57,7 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up to 0.0001 over 2000 steps, then half a cosine down to 1e-05 at step 476838."""
+    """Linear warm-up to 0.0001 over 2000 steps, then half a cosine that ends at 1e-05 after step 476838."""
     if step < 2000:
         return 0.0001 * (step + 1) / 2000
     progress = (step - 2000) / (476_838 - 2000)

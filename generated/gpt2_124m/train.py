@@ -34,7 +34,7 @@ PRETRAINING = Pretraining(
     keep_checkpoints=2,
     validation_batches=8,
     sample_prompt="The ",
-    sample_tokens=256,
+    sample_tokens=128,
 )
 
 # First match wins. Each weight is drawn from generators seeded by (seed, name, block): no layout can change it.
@@ -63,7 +63,7 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up to 0.0006 over 700 steps, then half a cosine down to 5.9999999999999995e-05 at step 19074."""
+    """Linear warm-up to 0.0006 over 700 steps, then half a cosine that ends at 5.9999999999999995e-05 after step 19074."""
     if step < 700:
         return 0.0006 * (step + 1) / 700
     progress = (step - 700) / (19_074 - 700)

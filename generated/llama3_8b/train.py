@@ -34,7 +34,7 @@ PRETRAINING = Pretraining(
     keep_checkpoints=2,
     validation_batches=8,
     sample_prompt="The ",
-    sample_tokens=256,
+    sample_tokens=128,
 )
 
 # First match wins. Each weight is drawn from generators seeded by (seed, name, block): no layout can change it.
@@ -57,7 +57,7 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up to 0.0003 over 2000 steps, then half a cosine down to 2.9999999999999997e-05 at step 238419."""
+    """Linear warm-up to 0.0003 over 2000 steps, then half a cosine that ends at 2.9999999999999997e-05 after step 238419."""
     if step < 2000:
         return 0.0003 * (step + 1) / 2000
     progress = (step - 2000) / (238_419 - 2000)

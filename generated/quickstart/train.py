@@ -57,7 +57,7 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up to 0.004 over 50 steps, then half a cosine down to 8e-05 at step 800."""
+    """Linear warm-up to 0.004 over 50 steps, then half a cosine that ends at 8e-05 after step 800."""
     if step < 50:
         return 0.004 * (step + 1) / 50
     progress = (step - 50) / (800 - 50)

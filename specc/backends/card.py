@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from specc import ir
-from specc.backends import templates
+from specc.backends import deepspeed, templates
 from specc.backends.artifact import Artifact
 from specc.backends.notice import notice
 from specc.backends.programs import program
@@ -46,6 +46,8 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "model": tuple(_model(model, experiment.tokenizer)),
         "stages": tuple(_section(plan, stage) for stage in experiment.stages),
         "slurm": bool(plan.cluster.slurm),
+        "configurations": tuple(artifact.path for artifact in deepspeed.emit(plan)),
+        "suites": any(isinstance(stage.work, ir.Evaluation) for stage in experiment.stages),
         "programs": tuple((stage.name, program(experiment, stage)) for stage in experiment.stages if stage.lowered),
     }
     return (Artifact(PATH, templates.render("card/card.md.j2", values)),)
@@ -75,7 +77,7 @@ def _rows(plan: ir.Plan, stage: ir.Stage, placed: ir.StagePlan) -> Iterator[Row 
     yield _row("steps", None if placed.steps is None else f"{placed.steps:,}")
     if placed.tokens is not None:
         per_parameter = placed.tokens / plan.experiment.model.parameters
-        yield Row("tokens", f"{placed.tokens:,} ({per_parameter:,.2f} per parameter)")
+        yield Row("tokens", f"{placed.tokens:,} ({per_parameter:,.3g} per parameter)")
     yield _row("model FLOPs", None if placed.flops is None else f"{placed.flops:.3e}")
     if placed.step_time_s is not None and placed.mfu is not None:
         yield Row("step time", f"{placed.step_time_s:,.3g} s (MFU {placed.mfu:.1%})")
@@ -106,7 +108,11 @@ def _memory(placed: ir.StagePlan) -> Iterator[Row]:
     if placed.memory is None:
         return
     for cause, size in placed.memory.by_cause:
-        yield Row(cause, f"{size / _GIB:,.2f} GiB")
+        yield Row(cause, _size(size))
     limit = placed.memory_limit_bytes
-    offered = "" if limit is None else f" of {limit / _GIB:,.2f} GiB"
-    yield Row("**total**", f"**{placed.memory.total / _GIB:,.2f}**{offered}")
+    offered = "" if limit is None else f" of {_size(limit)}"
+    yield Row("**total**", f"**{_size(placed.memory.total)}**{offered}")
+
+
+def _size(size: int) -> str:
+    return f"{size / _GIB:,.2f} GiB" if size >= _GIB / 10 else f"{size / 2**20:,.2f} MiB"

@@ -7,8 +7,7 @@ from typing import Any
 
 from specc import ir
 from specc.backends.artifact import Artifact
-
-_MIB = 2**20
+from specc.ir.plan import BUCKET_ELEMENTS
 
 
 def path(stage: ir.Stage) -> str:
@@ -55,7 +54,7 @@ def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
 
 
 def _zero(model: ir.Model, layout: ir.Layout) -> dict[str, Any]:
-    bucket = 256 * _MIB
+    bucket = BUCKET_ELEMENTS
     common = {
         "stage": layout.zero_stage,
         "contiguous_gradients": True,

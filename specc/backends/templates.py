@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -24,7 +25,7 @@ def environment() -> Environment:
         autoescape=False,  # the output is Python, Markdown and JSON, quoted by the filters below
     )
     env.filters["python"] = python_literal
-    env.filters["json"] = json_literal
+    env.filters["markdown"] = markdown_text
     env.filters["line"] = one_line
     return env
 
@@ -54,15 +55,17 @@ def python_literal(value: Any) -> str:
 
 
 def _float(value: float) -> str:
-    """As a person writes it: `5e-5` and `500_000.0`."""
+    """As a person writes it: `5e-5` and `500_000.0`; ValueError for what Python has no literal for."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} has no literal")
     if value.is_integer() and 10_000 <= abs(value) < 1e15:
         return f"{value:_.1f}"
     return repr(value).replace("e-0", "e-")
 
 
-def json_literal(value: Any) -> str:
-    """A value as JSON."""
-    return json.dumps(value, ensure_ascii=False)
+def markdown_text(value: Any) -> str:
+    """Text of a user in Markdown: one line, every character that could be markup escaped."""
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~])", r"\\\1", " ".join(str(value).split()))
 
 
 def one_line(value: Any) -> str:

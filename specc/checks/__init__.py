@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from specc.checks.adapters import check_targets
 from specc.checks.durations import check_checkpoints, check_repetition, check_warmup
 from specc.checks.lowering import check_filters, check_lowering
 from specc.diagnostics import Finding
@@ -9,4 +10,11 @@ from specc.ir import Experiment
 
 Check = Callable[[Experiment], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (check_warmup, check_checkpoints, check_repetition, check_lowering, check_filters)
+CHECKS: tuple[Check, ...] = (
+    check_warmup,
+    check_checkpoints,
+    check_repetition,
+    check_targets,
+    check_lowering,
+    check_filters,
+)

@@ -68,6 +68,8 @@ def compile_(
         _changes(folder, write(folder, artifacts, force=force), "written")
     except EditedError as edited:
         fail(f"{edited}; move the change into the spec, or discard it with --force")
+    except OSError as error:
+        fail(f"{error.filename or folder} cannot be written: {error.strerror or error}")
     click.echo(_facts(outcome.plan))
 
 

@@ -19,6 +19,8 @@ class Setting:
     path: str
     value: Any
     effect: Effect
+    meaning: Any
+    """The value with its unit resolved, for hashes: `0.1K steps` is `100 steps`."""
 
 
 @dataclass(frozen=True)

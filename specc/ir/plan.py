@@ -8,6 +8,9 @@ from typing import Any
 
 from specc.ir.experiment import Experiment
 
+BUCKET_ELEMENTS = 2**28
+"""Elements that DeepSpeed gathers or reduces at once: what is emitted, and what the planner counts."""
+
 
 @dataclass(frozen=True)
 class Device:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from specc.ir.component import Dimension, Initialisation
+
+HeadDim = Annotated[int, Field(ge=1, le=2**16)] | Literal["auto"]
+"""Values per head, or left to follow from width and heads."""
 
 
 @dataclass(frozen=True)

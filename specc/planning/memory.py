@@ -12,7 +12,7 @@ What is counted is what PyTorch's allocator hands out. What lies outside it is t
 
 from __future__ import annotations
 
-from specc.ir.plan import Device, Layout, Memory
+from specc.ir.plan import BUCKET_ELEMENTS, Device, Layout, Memory
 from specc.planning.catalogue import GIB
 from specc.planning.workload import Workload
 
@@ -25,8 +25,8 @@ DRIVER_BYTES = int(0.55 * GIB)
 """CUDA context and kernels, read before the first collective (stas00/ml-engineering, training/performance)."""
 NCCL_BYTES = int(1.45 * GIB)
 """NCCL's buffers after the first collective, same source: 2.00 GiB less 0.55; BLOOM's chronicles show 1.27-1.57 GB."""
-BUCKET_VALUES = 500_000_000
-"""Values of one DeepSpeed reduce bucket: `reduce_bucket_size` of the DeepSpeed configuration reference."""
+BUCKET_VALUES = BUCKET_ELEMENTS
+"""Values of one DeepSpeed reduce bucket: what the emitted configuration says."""
 SUB_GROUP_VALUES = 1_000_000_000
 """Values that DeepSpeed's ZeRO-3 optimizer steps at once: `sub_group_size`, same reference."""
 GATHERED_BLOCKS = 2
@@ -155,7 +155,7 @@ def _working(work: Workload, layout: Layout) -> Causes:
     """Copies that live only while gradients are made.
 
     `torch` in bf16: autocast keeps a bf16 copy of every fp32 weight until the backward pass has used it (2 Q).
-    `deepspeed`: the reduce bucket and its double (2 w min(Q, 5e8)); ZeRO-3 also two whole blocks of weights, at least
+    `deepspeed`: the reduce bucket and its double (2 w min(Q, 2^28)); ZeRO-3 also two whole blocks of weights, at least
     the larger of embedding and head, and one whole block of gradients.
     """
     if layout.engine == "torch":

@@ -12,6 +12,7 @@ from specc.source.reader import SpecErrors, parse
 from specc.source.tree import Entry, Mapping, Node, Scalar, Sequence
 
 KEY = "extends"
+_LONGEST_QUOTE = 80
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,21 @@ def _load(name: Scalar, chain: Chain, show: Callable[[Path], str], read_text: Ca
 
 def _find(name: Scalar, folder: Path) -> Path:
     for base in (folder, resources.specs()):
-        path = (base / name.text).resolve()
-        if path.is_file():
+        path = _file(base / name.text)
+        if path is not None:
             return path
-    return _fail("SPC011", f"there is no preset `{name.text}` beside this file or among the presets", name.span)
+    shown = name.text if len(name.text) <= _LONGEST_QUOTE else f"{name.text[:_LONGEST_QUOTE]}..."
+    return _fail("SPC011", f"there is no preset `{shown}` beside this file or among the presets", name.span)
+
+
+def _file(path: Path) -> Path | None:
+    """The file at a path; None where there is none, and where there cannot be one."""
+    try:
+        found = path.resolve()
+        return found if found.is_file() else None
+    except (OSError, ValueError):
+        # A name that is too long, or that holds a null byte.
+        return None
 
 
 def _cycle(chain: Chain, show: Callable[[Path], str]) -> None:

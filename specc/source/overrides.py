@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from specc.diagnostics import Diagnostic, Label, Span
+from specc.source.extends import KEY
 from specc.source.reader import SpecErrors, parse_value
-from specc.source.tree import Entry, Mapping, Node, Scalar, Sequence
+from specc.source.tree import Entry, Mapping, Node, Sequence
 
 
 def file_of(override: str) -> str:
@@ -22,10 +21,15 @@ def apply(root: Mapping, override: str) -> Mapping:
     parts = path.split(".")
     if not equals or not all(parts):
         raise SpecErrors((_usage(override, key),))
-    value = _shift(parse_value(text, file), len(path) + 1)
+    value = parse_value(text, file, len(path) + 1)
     set_root = _set(root, tuple(parts), Entry(key, value))
     assert isinstance(set_root, Mapping)
     return set_root
+
+
+def sets_extends(override: str) -> bool:
+    """Whether an override says what a section extends."""
+    return override.partition("=")[0].split(".")[-1] == KEY
 
 
 def variant(overrides: tuple[str, ...]) -> str:
@@ -52,19 +56,6 @@ def _set(node: Node, parts: tuple[str, ...], entry: Entry) -> Node:
         below = old.node if old is not None else Mapping({}, entry.key)
         entries[first] = Entry(old.key if old is not None else entry.key, _set(below, rest, entry))
     return Mapping(entries, node.span)
-
-
-def _shift(node: Node, columns: int) -> Node:
-    span = replace(node.span, column=node.span.column + columns, end_column=node.span.end_column + columns)
-    if isinstance(node, Scalar):
-        return Scalar(node.value, node.text, span)
-    if isinstance(node, Sequence):
-        return Sequence(tuple(_shift(item, columns) for item in node.items), span)
-    shifted = {}
-    for key, entry in node.entries.items():
-        where = replace(entry.key, column=entry.key.column + columns, end_column=entry.key.end_column + columns)
-        shifted[key] = Entry(where, _shift(entry.node, columns))
-    return Mapping(shifted, span)
 
 
 def _usage(override: str, span: Span) -> Diagnostic:

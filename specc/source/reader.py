@@ -31,32 +31,31 @@ class SpecErrors(Exception):
 
 def parse(text: str, file: str) -> Mapping:
     """The tree of one YAML document; SpecErrors with SPC001 or SPC002 when it is not one mapping."""
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise SpecErrors((_syntax_error(error, file, text),)) from None
-    except RecursionError:
-        raise SpecErrors((_at_start(file, "the file nests too deeply to be a spec"),)) from None
-    if root is None:
+    node = _tree(text, file, 0)
+    if node is None:
         raise SpecErrors((_at_start(file, "the file is empty: expected keys such as `specc: 1`"),))
-    conversion = _Conversion(file)
-    node = conversion.convert(root, 0)
-    if conversion.errors:
-        raise SpecErrors(tuple(conversion.errors))
     if not isinstance(node, Mapping):
         raise SpecErrors((_at_start(file, "a spec is a mapping of keys to values"),))
     return node
 
 
-def parse_value(text: str, file: str) -> Node:
-    """The tree of one value, as `--set key=value` gives it; SpecErrors when it is not YAML."""
+def parse_value(text: str, file: str, column: int) -> Node:
+    """The tree of one value that stands after `column` characters of `--set`; SpecErrors when it is not YAML."""
+    node = _tree(text, file, column)
+    return node if node is not None else Scalar(None, text, Span(file, 1, column + 1, 1, column + 1))
+
+
+def _tree(text: str, file: str, column: int) -> Node | None:
+    """The tree of a text whose first line begins after `column` characters; None when the text says nothing."""
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise SpecErrors((_syntax_error(error, file, text),)) from None
+        raise SpecErrors((_syntax_error(error, file, text, column),)) from None
+    except RecursionError:
+        raise SpecErrors((_at_start(file, "the file nests too deeply to be a spec", column),)) from None
     if root is None:
-        return Scalar(None, text, Span(file, 1, 1, 1, 1))
-    conversion = _Conversion(file)
+        return None
+    conversion = _Conversion(file, column)
     node = conversion.convert(root, 0)
     if conversion.errors:
         raise SpecErrors(tuple(conversion.errors))
@@ -68,6 +67,7 @@ class _Conversion:
     """One walk over PyYAML's nodes; collects every error on the way."""
 
     file: str
+    column: int
     errors: list[Diagnostic] = field(default_factory=list)
     nodes: int = 0
 
@@ -106,19 +106,22 @@ class _Conversion:
 
     def _span(self, node: yaml.Node) -> Span:
         start, end = node.start_mark, node.end_mark
+        column = start.column + 1 + (self.column if start.line == 0 else 0)
         if isinstance(node, ScalarNode) or getattr(node, "flow_style", False):
-            return Span(self.file, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+            end_column = end.column + 1 + (self.column if end.line == 0 else 0)
+            return Span(self.file, start.line + 1, column, end.line + 1, end_column)
         # A block collection ends where the next thing begins, which may be pages below: its first column stands for it.
-        return Span(self.file, start.line + 1, start.column + 1, start.line + 1, start.column + 2)
+        return Span(self.file, start.line + 1, column, start.line + 1, column + 1)
 
 
-def _syntax_error(error: yaml.YAMLError, file: str, text: str) -> Diagnostic:
+def _syntax_error(error: yaml.YAMLError, file: str, text: str, before: int) -> Diagnostic:
     mark = getattr(error, "problem_mark", None)
     if mark is None:
-        return _at_start(file, f"the file is not YAML: {str(error).splitlines()[0]}")
+        return _at_start(file, f"this is not YAML: {str(error).splitlines()[0]}", before)
     # The parser may notice a mistake only at the end of the text, where there is no line to show.
     line = min(mark.line + 1, max(1, len(text.splitlines())))
     column = mark.column + 1 if line == mark.line + 1 else 1
+    column += before if line == 1 else 0
     problem = str(getattr(error, "problem", None) or "unexpected text")
     context = getattr(error, "context", None)
     headline = f"this is not YAML: {problem}" + (f" {context}" if context else "")
@@ -129,5 +132,5 @@ def _error(code: str, headline: str, span: Span) -> Diagnostic:
     return Diagnostic(code, "error", headline, (Label(span, primary=True),))
 
 
-def _at_start(file: str, headline: str) -> Diagnostic:
-    return _error("SPC001", headline, Span(file, 1, 1, 1, 2))
+def _at_start(file: str, headline: str, column: int = 0) -> Diagnostic:
+    return _error("SPC001", headline, Span(file, 1, column + 1, 1, column + 2))

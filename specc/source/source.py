@@ -72,13 +72,20 @@ def _joined(
     show: Callable[[Path], str],
     read_text: Callable[[Path], str],
 ) -> Mapping:
-    tree = parse(read_text(start), show(start))
-    chain = extends.Chain((start,), (Span(show(start), 1, 1, 1, 2),))
-    root = extends.expand(tree, chain, show, read_text)
-    assert isinstance(root, Mapping)
     for override in sets:
         texts[overrides.file_of(override)] = override
-        root = overrides.apply(root, override)
+    tree = parse(read_text(start), show(start))
+    # What is extended is set where it is written, as an edit of the file would: the file's own values stay above it.
+    for override in filter(overrides.sets_extends, sets):
+        tree = overrides.apply(tree, override)
+    chain = extends.Chain((start,), (Span(show(start), 1, 1, 1, 2),))
+    root = extends.expand(tree, chain, show, read_text)
+    for override in sets:
+        if overrides.sets_extends(override):
+            continue
+        assert isinstance(root, Mapping)
+        root = extends.expand(overrides.apply(root, override), chain, show, read_text)
+    assert isinstance(root, Mapping)
     return root
 
 
@@ -93,6 +100,8 @@ def _text(path: Path, name: str) -> str:
         problem = "this file may not be read"
     except UnicodeDecodeError as error:
         problem = f"byte {error.start:,} of this file is not UTF-8"
+    except OSError as error:
+        problem = f"this file cannot be read: {(error.strerror or 'unknown reason').lower()}"
     raise SpecErrors((Diagnostic("SPC001", "error", problem, (Label(Span(name, 1, 1, 1, 2), primary=True),)),))
 
 

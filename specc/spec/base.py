@@ -4,18 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import PydanticUndefined
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError, PydanticUndefined
 
 # Names become folders, files, job names and parts of paths: letters that are safe in all of them.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=40)]
+# Words of sbatch: they stand on lines of a shell script, so no blank and no control character.
+SlurmWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,:@&|*+()\[\]-]+$", max_length=200)]
+
+
+def _no_boolean(value: Any) -> Any:
+    """`true` equals 1 in Python, and is no number here."""
+    if isinstance(value, bool | float):
+        raise PydanticCustomError("int_type", "a whole number")
+    return value
+
+
+WholeNumber = BeforeValidator(_no_boolean)
+"""Marks a choice among numbers."""
 
 
 class Node(BaseModel):
     """One mapping of the spec: frozen, no key it does not know, no value of another type taken for the right one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        defer_build=True,
+        allow_inf_nan=False,
+    )
 
 
 def identity(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from specc import ir
-from specc.spec.base import Node, execution, section
+from specc.spec.base import Node, SlurmWord, execution, section
 from specc.spec.quantities import Bytes, Rate, Time, quantity
 
 Count = Annotated[int, Field(ge=1)]
@@ -16,12 +16,12 @@ Count = Annotated[int, Field(ge=1)]
 class SlurmSpec(Node):
     """Options of sbatch; what is left out is left to the site's defaults."""
 
-    partition: str | None = execution("Partition.", None)
-    account: str | None = execution("Account that is charged.", None)
-    qos: str | None = execution("Quality of service.", None)
-    constraint: str | None = execution("Features that a node must have.", None)
-    reservation: str | None = execution("Reservation.", None)
-    exclude: tuple[str, ...] = execution("Nodes to stay away from.", ())
+    partition: SlurmWord | None = execution("Partition.", None)
+    account: SlurmWord | None = execution("Account that is charged.", None)
+    qos: SlurmWord | None = execution("Quality of service.", None)
+    constraint: SlurmWord | None = execution("Features that a node must have.", None)
+    reservation: SlurmWord | None = execution("Reservation.", None)
+    exclude: tuple[SlurmWord, ...] = execution("Nodes to stay away from.", ())
     cpus_per_task: Count = execution("CPU cores per device.", 8)
     mem: Bytes | None = execution("Memory per node.", None)
     time_limit: Time = execution("Longest run of one job; longer stages are queued again.", quantity("24h"))

@@ -11,13 +11,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from specc.diagnostics.diagnostic import Path
-from specc.diagnostics.near import nearest
+from specc.diagnostics.near import nearest, slip
 from specc.source.tree import Mapping as Tree
 from specc.source.tree import Node, child
 from specc.spec.spec import Spec
+from specc.spec.synonyms import SYNONYMS
 
 ANY = "*"
 """Stands for a name that the user chooses."""
+_ENTRIES = {"data": "data set"}
+"""What one entry of a section is called where that is not the section's name without its `s`."""
 
 
 def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -31,9 +34,33 @@ def keys(path: Path, root: Tree) -> list[str]:
     return [] if model is None else list(fields(model))
 
 
+def kinds(path: Path, root: Tree, *, having: str = "kind") -> list[str]:
+    """Kinds that the section at a path chooses among: all, or those that have a key."""
+    return [kind for model in _models(_options(path, root)) if having in fields(model) for kind in _tags(model)]
+
+
+def meant(path: Path, root: Tree, key: str) -> str | None:
+    """The legal key that an unknown one was surely meant to be: a synonym, or a slip of the keyboard."""
+    known = keys(path, root)
+    word = SYNONYMS.get(key, key)
+    if word in known:
+        return word
+    return None if kinds(path, root, having=word) else slip(key, known)
+
+
+def is_kind(key: str) -> bool:
+    """Whether a key was meant to be `kind`."""
+    return slip(key, ["kind"]) is not None
+
+
 def nearest_key(path: Path, root: Tree, key: str) -> str | None:
-    """The legal key of a section that a misspelt one was meant to be."""
-    return nearest(key, keys(path, root))
+    """The legal key that an unknown one was meant to be; None for a word of another kind or of another section."""
+    found = meant(path, root, key)
+    if found is not None:
+        return found
+    word = SYNONYMS.get(key, key)
+    elsewhere = kinds(path, root, having=word) or where(word, root, path)
+    return None if elsewhere else nearest(key, keys(path, root))
 
 
 def describe(path: Path, root: Tree) -> str | None:
@@ -45,35 +72,58 @@ def describe(path: Path, root: Tree) -> str | None:
     return info.description if info is not None else None
 
 
-def section_name(path: Path, root: Tree, *, bare: bool = False) -> str:
-    """A section as messages call it: `attention gqa`, `stages.sft`."""
-    if not path:
-        return "a spec"
-    last = next((str(part) for part in reversed(path) if isinstance(part, str)), "a spec")
-    if bare:
-        chosen = {"stages": "stage"}
-        return chosen.get(str(path[-2]), last) if len(path) > 1 else last
+def length(path: Path, root: Tree) -> int | None:
+    """How many values the list at a path has, where the language fixes it."""
+    lists = [get_args(option) for option in _options(path, root) if get_origin(option) is tuple]
+    return len(lists[0]) if lists and Ellipsis not in lists[0] else None
+
+
+def name(path: Path) -> str:
+    """A place as messages call it: `stages.sft`, item 2 of `betas`."""
+    index = next((index for index in reversed(range(len(path))) if isinstance(path[index], int)), None)
+    if index is None:
+        return f"`{'.'.join(str(part) for part in path)}`" if path else "a spec"
+    item = f"item {int(path[index]) + 1} of {name(path[:index])}"
+    return item if index == len(path) - 1 else f"{name(path[index + 1 :])} of {item}"
+
+
+def section_name(path: Path, root: Tree) -> str:
+    """A section as messages call it, with its kind: `model.attention` of kind `gqa`."""
     node = _node(path, root)
     kind = node.scalar("kind") if isinstance(node, Tree) else None
-    name = ".".join(str(part) for part in path)
-    return f"`{name}` of kind `{kind}`" if kind is not None else f"`{name}`"
+    return f"{name(path)} of kind `{kind}`" if path and isinstance(kind, str) else name(path)
+
+
+def noun(path: Path, root: Tree) -> str:
+    """What stands at a path, in one word: attention, stage, filter."""
+    entry = any(get_origin(option) in (dict, tuple) for option in _options(path[:-1], root)) if path else False
+    if not entry:
+        return str(path[-1]) if path else "spec"
+    above = str(path[-2])
+    return _ENTRIES.get(above, above.removesuffix("s"))
 
 
 def where(key: str, root: Tree, path: Path) -> list[str]:
-    """Sections of the language that have this key: this spec's own first, nearest to `path` first."""
-    found = [section for section, model in _sections(Spec, ()) if key in fields(model)]
-    concrete = [real for section in found for real in _instances(section, root)]
-    concrete.sort(key=lambda real: -_shared(real.split("."), path))
-    general = [".".join(section).replace(ANY, "NAME") for section in found]
-    return list(dict.fromkeys([*concrete, *general]))
+    """Sections other than that at `path` that have this key: this spec's own first, nearest to `path` first."""
+    sections = list(_sections(Spec, ()))
+    found = [(section, model) for section, model in sections if key in fields(model)]
+    concrete = [real for section, _ in found for real in _instances(section, root) if _takes(real, key, root)]
+    concrete.sort(key=lambda real: -_shared(real, path))
+    general = []
+    for section, model in found:
+        shown = ".".join(section).replace(ANY, "NAME")
+        everywhere = all(key in fields(other) for same, other in sections if same == section)
+        general.append(f"under `{shown}`" + ("" if everywhere else f" of kind `{_tags(model)[0]}`"))
+    named = [f"under `{'.'.join(real)}`" if real else "at the top level" for real in concrete if real != path]
+    return list(dict.fromkeys([*named, *general]))
 
 
-def _shared(parts: list[str], path: Path) -> int:
+def _shared(parts: tuple[str, ...], path: Path) -> int:
     """How many leading parts two paths share."""
     return next((n for n, (a, b) in enumerate(zip(parts, path, strict=False)) if a != b), min(len(parts), len(path)))
 
 
-def _instances(path: tuple[str, ...], root: Tree) -> list[str]:
+def _instances(path: tuple[str, ...], root: Tree) -> list[tuple[str, ...]]:
     nodes: list[tuple[tuple[str, ...], Node]] = [((), root)]
     for part in path:
         step = []
@@ -81,42 +131,58 @@ def _instances(path: tuple[str, ...], root: Tree) -> list[str]:
             names = list(node.entries) if part == ANY and isinstance(node, Tree) else [part]
             step += [((*prefix, name), below) for name in names if (below := child(node, name)) is not None]
         nodes = step
-    return [".".join(prefix) for prefix, _ in nodes if prefix]
+    return [prefix for prefix, _ in nodes]
+
+
+def _takes(path: tuple[str, ...], key: str, root: Tree) -> bool:
+    """Whether the kind that the spec chose for a section has this key; yes where nothing was chosen."""
+    model = _section(path, root)
+    return model is None or key in fields(model)
 
 
 def _section(path: Path, root: Tree) -> type[BaseModel] | None:
     """The model that the mapping at a path must obey, following the kinds that the spec chose."""
-    model: Any = Spec
+    return _chosen(_options(path, root), _node(path, root))
+
+
+def _options(path: Path, root: Tree) -> list[Any]:
+    """What may stand at a path: the members of a union, or the one type."""
+    options: list[Any] = [Spec]
     node: Node | None = root
     for part in path:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            info = fields(model).get(str(part))
-            if info is None:
-                return None
-            options = _members(info.annotation)
-        else:
-            options = model
+        options = _below(options, node, part)
         node = child(node, part) if node is not None else None
-        model = _choose(options, node, part)
-        if model is None:
-            return None
-    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+    return options
 
 
-def _choose(options: list[Any], node: Node | None, part: str | int) -> Any:
-    """One member of a union: the one of the written kind, else the only model; item types below containers."""
-    del part
-    containers = [option for option in options if get_origin(option) in (dict, tuple)]
-    if containers:
-        arguments = get_args(containers[0])
-        return _members(arguments[1] if get_origin(containers[0]) is dict else arguments[0])
-    models = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+def _below(options: list[Any], node: Node | None, part: str | int) -> list[Any]:
+    container = next((option for option in options if get_origin(option) in (dict, tuple)), None)
+    if container is not None:
+        arguments = get_args(container)
+        return _members(arguments[1] if get_origin(container) is dict else arguments[0])
+    model = _chosen(options, node)
+    info = fields(model).get(str(part)) if model is not None else None
+    return [] if info is None else _members(info.annotation)
+
+
+def _chosen(options: list[Any], node: Node | None) -> type[BaseModel] | None:
+    """The model of the written kind, else the only one."""
+    models = _models(options)
     kind = node.scalar("kind") if isinstance(node, Tree) else None
-    for option in models:
-        tag = option.model_fields.get("kind")
-        if tag is not None and kind in get_args(tag.annotation):
-            return option
+    chosen = [model for model in models if kind in _tags(model)]
+    if chosen:
+        return chosen[0]
     return models[0] if len(models) == 1 else None
+
+
+def _models(options: list[Any]) -> list[type[BaseModel]]:
+    return [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    """The kinds that a model stands for; one, or none where it is no choice."""
+    info = model.model_fields.get("kind")
+    return get_args(info.annotation) if info is not None else ()
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -131,7 +197,7 @@ def _members(annotation: Any) -> list[Any]:
 
 @cache
 def _all_sections(model: type[BaseModel]) -> Mapping[str, tuple[type[BaseModel], ...]]:
-    """Sections directly below a model, by key; `key.*` where the user chooses names."""
+    """Sections directly below a model, by key; `key.*` where the user chooses names, the key alone for items."""
     found: dict[str, tuple[type[BaseModel], ...]] = {}
     for key, info in fields(model).items():
         options = _members(info.annotation)
@@ -139,8 +205,9 @@ def _all_sections(model: type[BaseModel]) -> Mapping[str, tuple[type[BaseModel],
         for option in options:
             if get_origin(option) is dict:
                 options, suffix = _members(get_args(option)[1]), f".{ANY}"
-        models = tuple(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-        if models:
+            elif get_origin(option) is tuple:
+                options = _members(get_args(option)[0])
+        if models := tuple(_models(options)):
             found[key + suffix] = models
     return found
 

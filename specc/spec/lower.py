@@ -7,17 +7,24 @@ from collections.abc import Iterator
 from specc import ir
 from specc.diagnostics import Finding
 from specc.kinds.stage.context import StageContext
+from specc.spec.consistency import check_data
 from specc.spec.references import check_references
 from specc.spec.settings import address, settings
 from specc.spec.spec import Spec
 
 # Fields whose value is the name of something that is hashed itself.
 _REFERENCES = frozenset({"from", "data", "models", "suites"})
+# Fields that a training stage resolves to steps and sequences, which are hashed in their place.
+_LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup"})
+
+Work = ir.Training | ir.Evaluation | ir.Export
 
 
 def check(spec: Spec) -> Iterator[Finding]:
     """What must hold before the spec can be lowered: sizes that fit, names that exist."""
+    yield from spec.tokenizer.check()
     yield from spec.model.check()
+    yield from check_data(spec)
     yield from check_references(spec)
     sizes = {name: None if data.tokens is None else data.tokens.whole for name, data in spec.data.items()}
     for name, stage in spec.stages.items():
@@ -32,37 +39,42 @@ def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
     datasets = {key: data.lower(key) for key, data in spec.data.items()}
     suites = {key: suite.lower(key) for key, suite in spec.suites.items()}
     resolved = tuple(settings(spec))
-    identity = address(_identities(resolved, ""))
     context = StageContext(model, datasets, suites)
-    keys = _stage_keys(spec, context, resolved)
+    works = {key: stage.lower(context) for key, stage in spec.stages.items()}
+    keys = _stage_keys(spec, context, works, resolved)
     stages = tuple(
         ir.Stage(
             name=key,
             kind=stage.kind,
             after=stage.after(),
             data=getattr(stage, "data", None),
-            work=stage.lower(context),
+            work=works[key],
             lowered=stage.lowered,
             key=keys[key],
         )
         for key, stage in spec.stages.items()
     )
+    identity = address(sorted(keys.values()))
     return ir.Experiment(
         name, spec_path, spec.seed, tokenizer, model, tuple(datasets.values()), stages, resolved, identity
     )
 
 
 def _identities(resolved: tuple[ir.Setting, ...], prefix: str) -> dict[str, object]:
-    """Identity-class settings below a prefix, by the rest of their path."""
+    """Identity-class settings below a prefix, by the rest of their path; what they name is hashed itself."""
     return {
-        setting.path.removeprefix(prefix): setting.value
+        setting.path.removeprefix(prefix): setting.meaning
         for setting in resolved
-        if setting.effect == "identity" and setting.path.startswith(prefix)
+        if setting.effect == "identity"
+        and setting.path.startswith(prefix)
+        and not _REFERENCES & set(setting.path.split(".")[-2:])
     }
 
 
-def _stage_keys(spec: Spec, context: StageContext, resolved: tuple[ir.Setting, ...]) -> dict[str, str]:
-    """Content addresses. Names are no part of them, what the names stand for is: a rename re-runs nothing."""
+def _stage_keys(
+    spec: Spec, context: StageContext, works: dict[str, Work], resolved: tuple[ir.Setting, ...]
+) -> dict[str, str]:
+    """Content addresses. Names are no part of them, what the names stand for is."""
     common = [_identities(resolved, part) for part in ("seed", "tokenizer.", "model.")]
     keys: dict[str, str] = {}
 
@@ -70,12 +82,18 @@ def _stage_keys(spec: Spec, context: StageContext, resolved: tuple[ir.Setting, .
         if name not in keys:
             stage = spec.stages[name]
             own = _identities(resolved, f"stages.{name}.")
-            content = {path: value for path, value in own.items() if path.split(".")[-1] not in _REFERENCES}
+            content = {path: value for path, value in own.items() if path not in _LENGTHS}
             reads = [_identities(resolved, f"data.{data}.") for data in stage.reads(context)]
             suites = [_identities(resolved, f"suites.{suite}.") for suite in getattr(stage, "suites", ())]
-            keys[name] = address([common, content, reads, suites, [key_of(base) for base in stage.after()]])
+            upstream = [key_of(base) for base in stage.after()]
+            keys[name] = address([common, content, _lengths(works[name]), reads, suites, upstream])
         return keys[name]
 
-    for name in spec.stages:
-        key_of(name)
-    return keys
+    return {name: key_of(name) for name in spec.stages}
+
+
+def _lengths(work: Work) -> tuple[int | None, ...]:
+    """The lengths of a training stage in steps and sequences, however they were written."""
+    if not isinstance(work, ir.Training):
+        return ()
+    return (work.steps, work.global_batch_size, work.warmup_steps)

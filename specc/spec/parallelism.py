@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from specc import ir
-from specc.spec.base import Node, execution, numerics
+from specc.spec.base import Node, WholeNumber, execution, numerics
 
 Auto = Literal["auto"]
 Positive = Annotated[int, Field(ge=1)]
@@ -17,7 +17,7 @@ class ParallelismSpec(Node):
     """`auto` is decided by the planner, which says what it took and why."""
 
     engine: Literal["torch", "deepspeed"] | Auto = numerics("What runs the step.", "auto")
-    zero_stage: Literal[1, 2, 3] | Auto = numerics(
+    zero_stage: Annotated[Literal[1, 2, 3], WholeNumber] | Auto = numerics(
         "What is sharded over data-parallel ranks: 1 optimizer states, 2 also gradients, 3 also weights.", "auto"
     )
     micro_batch_size: Positive | Auto = execution("Sequences per forward pass and device.", "auto")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as ReadOnly
-from dataclasses import dataclass
-from typing import Any
+import re
+from string import punctuation
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from specc.diagnostics import At, Finding
-from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
 from specc.source import Source, SpecErrors
 from specc.source.scalars import resolve
 from specc.source.tree import Mapping, Node, Scalar, Sequence, child, to_data
 from specc.spec import language
+from specc.spec.refusals import ARITY, KIND, MISSING, UNKNOWN, Refusal, refusals
 from specc.spec.spec import Spec
 from specc.spec.synonyms import SYNONYMS
 
@@ -24,7 +23,7 @@ _TAKES = {
     "int_type": _WHOLE,
     "int_from_float": _WHOLE,
     "float_type": _NUMBER,
-    "finite_number": _NUMBER,
+    "finite_number": "a finite number",
     "string_type": _TEXT,
     "bool_type": "`true` or `false`",
     "tuple_type": "a list",
@@ -42,6 +41,9 @@ _LIMITS = {
     "less_than": ("lt", "less than {}"),
     "less_than_equal": ("le", "at most {}"),
 }
+_LENGTHS = ("too_short", "string_too_short", "string_too_long", ARITY)
+_COUNTED = ("tokens", "steps", "sequences", "epochs")
+_ABBREVIATED = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*([KMBT]|[KMG]i)")
 
 
 def parse(source: Source) -> Spec:
@@ -53,170 +55,188 @@ def parse(source: Source) -> Spec:
     raise SpecErrors(tuple(source.locate(finding) for finding in findings), source.texts)
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    """One pydantic error with its place in the tree: `path` as written, `key` where a key is unknown or missing."""
-
-    type: str
-    path: Path
-    key: str | None
-    context: ReadOnly[str, Any]
-    node: Node | None
-    parent: Node
-
-    @property
-    def section(self) -> str:
-        """The mapping that the key belongs to, as a user would name it."""
-        return ".".join(str(part) for part in self.path) or "a spec"
-
-
 def _findings(root: Mapping, errors: list[ErrorDetails]) -> list[Finding]:
-    refusals = [_place(root, error) for error in errors]
-    # Unions report every member; what is said about one place belongs together.
-    groups: dict[tuple[Path, str | None], list[_Refusal]] = {}
-    for refusal in refusals:
-        groups.setdefault((refusal.path, refusal.key), []).append(refusal)
-    unknown = {
-        (r.path, language.nearest_key(r.path, root, r.key or "")) for r in refusals if r.type == "extra_forbidden"
-    }
-    findings = []
-    for group in groups.values():
-        first = group[0]
-        # A misspelt required key is unknown and missing at once: the unknown one says it all.
-        if first.type == "missing" and (first.path, first.key) in unknown:
-            continue
-        findings.append(_finding(root, group))
+    findings = [_finding(root, group) for group in refusals(root, errors)]
     return sorted(findings, key=lambda finding: finding.code in ("SPC005",))
 
 
-def _place(root: Mapping, error: ErrorDetails) -> _Refusal:
-    """Drop from pydantic's location what is no part of the tree: tags and members of unions."""
-    path: list[str | int] = []
-    node: Node = root
-    loc = error["loc"]
-    for index, part in enumerate(loc):
-        last = index == len(loc) - 1
-        below = child(node, part)
-        if error["type"] in ("extra_forbidden", "missing") and last:
-            return _Refusal(error["type"], tuple(path), str(part), error.get("ctx", {}), below, node)
-        if below is None:
-            continue
-        if part == _kind(node) and index + 1 < len(loc) and child(below, loc[index + 1]) is None:
-            continue
-        path.append(part)
-        node = below
-    context = error.get("ctx", {})
-    if error["type"] == "union_tag_not_found":
-        return _Refusal("missing", tuple(path), "kind", context, None, node)
-    return _Refusal(error["type"], tuple(path), None, context, node, node)
-
-
-def _kind(node: Node) -> str | None:
-    value = node.scalar("kind") if isinstance(node, Mapping) else None
-    return value if isinstance(value, str) else None
-
-
-def _finding(root: Mapping, group: list[_Refusal]) -> Finding:
+def _finding(root: Mapping, group: list[Refusal]) -> Finding:
     first = group[0]
-    if first.type == "extra_forbidden":
+    if first.of_name:
+        return _bad_name(root, first)
+    if first.type == UNKNOWN:
         return _unknown_key(root, first)
-    if first.type == "missing":
+    if first.type == MISSING:
         return _missing_key(root, first)
-    if first.type == "union_tag_invalid":
+    if first.type == KIND:
         return _unknown_kind(root, first)
     if first.type.startswith("quantity"):
         return _bad_quantity(first)
-    if first.type in _LIMITS and len(group) == 1:
-        limit, text = _LIMITS[first.type]
-        must = text.format(_written(first.context[limit]))
-        return Finding("SPC007", f"`{first.path[-1]}` must be {must}, not {_shown(first.node)}", (At(first.path),))
+    if first.type in _LIMITS:
+        return _out_of_range(group)
+    if first.type in _LENGTHS:
+        return _wrong_length(root, first)
+    if first.type == "string_pattern_mismatch":
+        headline = f"{_name(first)} takes a word, not {_shown(first.node)}"
+        return Finding("SPC004", headline, (At(first.path),), help=_allowed(first))
     return _wrong_type(root, group)
 
 
-def _unknown_key(root: Mapping, refusal: _Refusal) -> Finding:
-    key = refusal.key or ""
-    name = language.section_name(refusal.path, root)
-    headline = f"{name} has no key `{key}`"
-    at = (At((*refusal.path, key), of_key=True),)
-    keys = language.keys(refusal.path, root)
+def _bad_name(root: Mapping, refusal: Refusal) -> Finding:
+    name = language.noun(refusal.path, root)
+    headline = f"`{_cut(str(refusal.path[-1]))}` is no name for {_article(name)}"
+    return Finding("SPC004", headline, (At(refusal.path, of_key=True),), help=_allowed(refusal))
+
+
+def _allowed(refusal: Refusal) -> str:
+    """The words that a pattern or a limit on their length lets through."""
+    if refusal.type == "string_too_long":
+        return f"use at most {refusal.context['max_length']} characters"
+    if refusal.type == "string_too_short":
+        return f"use at least {refusal.context['min_length']} character"
+    pattern = re.compile(refusal.context["pattern"])
+    marks = [mark for mark in punctuation if pattern.search(f"a{mark}a")]
+    starts = [word for word, first in (("a letter", "a"), ("a digit", "1")) if pattern.search(first)]
+    if len(marks) == len(punctuation) or not starts:
+        return f"it must match `{pattern.pattern}`"
+    listed = _listed(["letters", "digits", *(f"`{mark}`" for mark in marks)], "and")
+    anywhere = all(pattern.search(mark) for mark in marks)
+    return f"use {listed}" + ("" if anywhere else f", and start with {' or '.join(starts)}")
+
+
+def _unknown_key(root: Mapping, refusal: Refusal) -> Finding:
+    key, path = refusal.key or "", refusal.path
+    headline = f"{language.section_name(path, root)} has no key `{_cut(key)}`"
+    return Finding("SPC003", headline, (At((*path, key), of_key=True),), help=_instead(root, refusal))
+
+
+def _instead(root: Mapping, refusal: Refusal) -> str:
+    """What an unknown key was meant to be, or where it belongs."""
+    key, path = refusal.key or "", refusal.path
+    meant = "kind" if not language.keys(path, root) else language.meant(path, root, key)
+    if meant is not None:
+        return f"did you mean `{meant}`?"
     word = SYNONYMS.get(key, key)
-    if word in keys:
-        return Finding("SPC003", headline, at, help=f"did you mean `{word}`?")
-    elsewhere = language.where(word, root, refusal.path)
+    others = language.kinds(path, root, having=word)
+    if others:
+        return f"`{word}` is a key of {'kind' if len(others) == 1 else 'kinds'} {_list(others)}"
+    elsewhere = language.where(word, root, path)
     if elsewhere:
-        return Finding("SPC003", headline, at, help=f"`{word}` belongs under `{elsewhere[0]}`")
-    near = nearest(key, keys)
-    return Finding("SPC003", headline, at, help=f"did you mean `{near}`?" if near else f"its keys are {_list(keys)}")
+        return f"`{word}` belongs {elsewhere[0]}"
+    near = language.nearest_key(path, root, key)
+    return f"did you mean `{near}`?" if near else f"its keys are {_list(language.keys(path, root))}"
 
 
-def _missing_key(root: Mapping, refusal: _Refusal) -> Finding:
+def _missing_key(root: Mapping, refusal: Refusal) -> Finding:
     key = refusal.key or ""
     name = language.section_name(refusal.path, root)
-    meaning = language.describe((*refusal.path, key), root)
     at = (At(refusal.path, of_key=True),)
+    if key == "kind":
+        return Finding("SPC005", f"{name} needs `kind`", at, help=_kinds(language.kinds(refusal.path, root)))
+    meaning = language.describe((*refusal.path, key), root)
     return Finding("SPC005", f"{name} needs `{key}`", at, help=f"`{key}`: {meaning}" if meaning else None)
 
 
-def _unknown_kind(root: Mapping, refusal: _Refusal) -> Finding:
-    kinds = [word.strip().strip("'") for word in str(refusal.context["expected_tags"]).split(",")]
-    written = str(refusal.context["tag"])
-    name = language.section_name(refusal.path, root, bare=True)
-    near = nearest(written, kinds)
-    help_text = f"did you mean `{near}`?" if near else f"its kinds are {_list(kinds)}"
-    return Finding("SPC006", f"no {name} kind `{written}`", (At((*refusal.path, "kind")),), help=help_text)
+def _unknown_kind(root: Mapping, refusal: Refusal) -> Finding:
+    kinds = language.kinds(refusal.path, root)
+    name = language.noun(refusal.path, root)
+    written = child(refusal.node, "kind") if refusal.node is not None else None
+    at = (At((*refusal.path, "kind")),)
+    if not isinstance(written, Scalar) or written.value is None:
+        return Finding("SPC006", f"the {name} kind is a word, not {_shown(written)}", at, help=_kinds(kinds))
+    near = nearest(written.text, kinds)
+    help_text = f"did you mean `{near}`?" if near else _kinds(kinds)
+    return Finding("SPC006", f"no {name} kind `{_cut(written.text)}`", at, help=help_text)
 
 
-def _bad_quantity(refusal: _Refusal) -> Finding:
-    key, shown, example = refusal.path[-1], _shown(refusal.node), refusal.context["example"]
+def _kinds(kinds: list[str]) -> str:
+    return f"its {'kinds are' if len(kinds) > 1 else 'kind is'} {_list(kinds)}"
+
+
+def _bad_quantity(refusal: Refusal) -> Finding:
+    key, shown, example = _name(refusal), _shown(refusal.node), refusal.context["example"]
     at = (At(refusal.path),)
     if refusal.type == "quantity_unit" and isinstance(refusal.node, Scalar):
-        units = refusal.context["units"]
-        could = " or ".join(units)
-        if isinstance(refusal.node.value, int | float):
-            headline = f"`{key}` needs a unit: {shown} could be {could}" if len(units) > 1 else f"`{key}` needs a unit"
-            tried = f"{refusal.node.text} {units[0]}" if units[0] in ("tokens", "steps", "sequences") else example
-            return Finding("SPC008", headline, at, help=f"write `{tried}`" + _others(refusal.node.text, units))
-        return Finding(
-            "SPC008", f"`{key}` is measured in {could}, not `{refusal.node.text}`", at, help=f"such as `{example}`"
-        )
+        return _bad_unit(refusal, refusal.node)
     if refusal.type == "quantity_positive":
-        return Finding("SPC007", f"`{key}` must be more than 0, not {shown}", at)
+        return Finding("SPC007", f"{key} must be more than 0, not {shown}", at)
     if refusal.type == "quantity_whole":
-        return Finding("SPC007", f"`{key}` must be a whole number of {refusal.context['unit']}, not {shown}", at)
-    return Finding("SPC004", f"`{key}` takes a quantity with its unit, not {shown}", at, help=f"such as `{example}`")
+        return Finding("SPC007", f"{key} must be a whole number of {refusal.context['unit']}, not {shown}", at)
+    return Finding("SPC004", f"{key} takes a quantity with its unit, not {shown}", at, help=f"such as `{example}`")
 
 
-def _others(text: str, units: tuple[str, ...]) -> str:
-    counted = [unit for unit in units[1:] if unit in ("tokens", "steps", "sequences", "epochs")]
-    return "".join(f" or `{text} {unit}`" for unit in counted)
+def _bad_unit(refusal: Refusal, node: Scalar) -> Finding:
+    key, shown, units = _name(refusal), _shown(node), refusal.context["units"]
+    at, example = (At(refusal.path),), refusal.context["example"]
+    counted = [unit for unit in units if unit in _COUNTED]
+    # `2T` says how many and not of what, as `2` does; a share or a time has no such prefixes.
+    bare = isinstance(node.value, int | float) or (bool(counted) and _ABBREVIATED.fullmatch(node.text.strip()))
+    could = " or ".join(units)
+    if not bare:
+        return Finding("SPC008", f"{key} is measured in {could}, not {shown}", at, help=f"such as `{example}`")
+    tried = [f"`{node.text.strip()} {unit.removesuffix('s') if node.value == 1 else unit}`" for unit in counted]
+    headline = f"{key} needs a unit" + (f": {shown} could be {could}" if len(units) > 1 else "")
+    return Finding("SPC008", headline, at, help=f"write {' or '.join(tried) or f'`{example}`'}")
 
 
-def _wrong_type(root: Mapping, group: list[_Refusal]) -> Finding:
+def _out_of_range(group: list[Refusal]) -> Finding:
     first = group[0]
-    takes: list[str] = []
-    for refusal in group:
-        takes += [word for word in _expected(refusal) if word not in takes]
-    if first.type in _LIMITS:
-        limit, text = _LIMITS[first.type]
-        takes = [text.format(_written(first.context[limit])), *takes[1:]]
-    key = first.path[-1] if first.path else "a spec"
+    limit, text = _LIMITS[first.type]
+    words = [word for refusal in group[1:] for word in _expected(refusal)]
+    must = " or ".join([text.format(_written(first.context[limit])), *words])
+    return Finding("SPC007", f"{_name(first)} must be {must}, not {_shown(first.node)}", (At(first.path),))
+
+
+def _wrong_length(root: Mapping, refusal: Refusal) -> Finding:
+    name, at = _name(refusal), (At(refusal.path),)
+    if refusal.type == "too_short" or refusal.type == "string_too_short":
+        needs = "at least one " + ("character" if refusal.type.startswith("string") else "entry")
+        return Finding("SPC004", f"{name} is empty: it needs {needs}", at, help=_meaning(root, refusal))
+    if refusal.type == "string_too_long":
+        most = refusal.context["max_length"]
+        headline = f"{name} takes at most {most} characters, not {len(_text(refusal.node)):,}"
+        return Finding("SPC004", headline, at, help=_meaning(root, refusal))
+    length = language.length(refusal.path, root)
+    takes = f"at most {refusal.context.get('max_length')}" if length is None else str(length)
+    written = len(refusal.node.items) if isinstance(refusal.node, Sequence) else 0
+    headline = f"{name} takes {takes} {'value' if takes.endswith(' 1') or takes == '1' else 'values'}, not {written}"
+    return Finding("SPC004", headline, at, help=_meaning(root, refusal))
+
+
+def _wrong_type(root: Mapping, group: list[Refusal]) -> Finding:
+    first = group[0]
+    takes = list(dict.fromkeys(word for refusal in group for word in _expected(refusal)))
     shown = _shown(first.node)
-    meaning = language.describe(first.path, root)
-    words = [word.strip("`") for word in takes]
+    words = [word.strip("`") for word in takes if word.startswith("`")]
     near = _BOOLEANS.get(shown.strip("`").lower()) if first.type == "bool_type" else nearest(shown.strip("`"), words)
-    help_text = f"did you mean `{near}`?" if near else (f"`{key}`: {meaning}" if meaning else None)
-    return Finding("SPC004", f"`{key}` takes {' or '.join(takes)}, not {shown}", (At(first.path),), help=help_text)
+    help_text = f"did you mean `{near}`?" if near else _meaning(root, first)
+    return Finding(
+        "SPC004", f"{_name(first)} takes {' or '.join(takes)}, not {shown}", (At(first.path),), help=help_text
+    )
 
 
-def _expected(refusal: _Refusal) -> list[str]:
+def _expected(refusal: Refusal) -> list[str]:
     if refusal.type == "literal_error":
         words = str(refusal.context["expected"]).replace(" or ", ", ").split(", ")
         return [f"`{word.strip(chr(39))}`" for word in words]
-    if refusal.type == "string_pattern_mismatch":
-        return ["a name of letters, digits, `_`, `-` and `.`"]
-    if refusal.type in ("too_short", "string_too_short", "too_long", "string_too_long"):
-        return ["at least one" if "short" in refusal.type else "fewer"]
     return [_TAKES.get(refusal.type, refusal.type.replace("_", " "))]
+
+
+def _meaning(root: Mapping, refusal: Refusal) -> str | None:
+    """What the key means that holds a value, or the list that it stands in."""
+    path = refusal.path
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    meaning = language.describe(path, root)
+    return f"`{path[-1]}`: {meaning}" if meaning else None
+
+
+def _name(refusal: Refusal) -> str:
+    """A value by its key, or as an item of one."""
+    start = len(refusal.path) - 1
+    while start > 0 and isinstance(refusal.path[start], int):
+        start -= 1
+    return language.name(refusal.path[start:]) if refusal.path else "a spec"
 
 
 def _shown(node: Node | None) -> str:
@@ -226,9 +246,16 @@ def _shown(node: Node | None) -> str:
         return "a list"
     if node is None or node.value is None:
         return "nothing"
-    text = node.text if len(node.text) <= _LONGEST_QUOTE else node.text[: _LONGEST_QUOTE - 3] + "..."
     quoted = isinstance(node.value, str) and resolve(node.text) != node.value
-    return f'`"{text}"`' if quoted else f"`{text}`"
+    return f'`"{_cut(node.text)}"`' if quoted else f"`{_cut(node.text)}`"
+
+
+def _text(node: Node | None) -> str:
+    return node.text if isinstance(node, Scalar) else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 3] + "..."
 
 
 def _written(limit: object) -> str:
@@ -237,3 +264,11 @@ def _written(limit: object) -> str:
 
 def _list(words: list[str]) -> str:
     return ", ".join(f"`{word}`" for word in words)
+
+
+def _listed(words: list[str], last: str) -> str:
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"

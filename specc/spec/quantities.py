@@ -55,6 +55,12 @@ class Units:
 
     units: tuple[str, ...]
     example: str
+    most: int = 10**18
+    """Largest amount, in the base unit: beyond it is a slip of the keyboard."""
+    zero: bool = False
+    """Whether the amount may be nothing."""
+    least: int = 0
+    """Smallest amount, in the base unit."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -73,11 +79,16 @@ class Units:
         found = _read(Decimal(match["number"]), match["unit"].strip())
         if found is None or found.unit not in self.units:
             raise PydanticCustomError("quantity_unit", "{units}", {"units": self.units, "example": self.example})
-        if found.amount <= 0:
-            raise PydanticCustomError("quantity_positive", "{example}", {"example": self.example})
-        if found.unit in ("sequences", "steps") and found.amount.denominator != 1:
-            raise PydanticCustomError("quantity_whole", "{unit}", {"unit": found.unit, "example": self.example})
+        self._check_range(found)
         return found
+
+    def _check_range(self, found: Quantity) -> None:
+        if found.amount <= 0 and not (self.zero and found.amount == 0):
+            raise PydanticCustomError("quantity_positive", "{example}", {"example": self.example})
+        if found.unit in ("tokens", "sequences", "steps") and found.amount.denominator != 1:
+            raise PydanticCustomError("quantity_whole", "{unit}", {"unit": found.unit, "example": self.example})
+        if not self.least <= found.amount <= self.most:
+            raise PydanticCustomError("quantity", "{example}", {"example": self.example})
 
 
 def _read(number: Decimal, unit: str) -> Quantity | None:
@@ -100,9 +111,9 @@ def _read(number: Decimal, unit: str) -> Quantity | None:
 
 Duration = Annotated[Quantity, Units(("tokens", "steps", "epochs"), "2T tokens")]
 """How long a stage trains."""
-BatchSize = Annotated[Quantity, Units(("tokens", "sequences"), "4Mi tokens")]
+BatchSize = Annotated[Quantity, Units(("tokens", "sequences"), "4Mi tokens", most=10**11)]
 """How much one optimizer step sees, over all devices."""
-Warmup = Annotated[Quantity, Units(("steps", "tokens", "%"), "2000 steps")]
+Warmup = Annotated[Quantity, Units(("steps", "tokens", "%"), "2000 steps", zero=True)]
 """A part of a stage."""
 Cadence = Annotated[Quantity, Units(("steps", "%"), "500 steps")]
 """A distance between events of a stage."""
@@ -110,13 +121,13 @@ Steps = Annotated[Quantity, Units(("steps",), "500 steps")]
 """Optimizer steps."""
 Tokens = Annotated[Quantity, Units(("tokens",), "300B tokens")]
 """A number of tokens."""
-Percent = Annotated[Quantity, Units(("%",), "1%")]
+Percent = Annotated[Quantity, Units(("%",), "1%", most=99)]
 """A share."""
 Bytes = Annotated[Quantity, Units(("bytes",), "80 GiB")]
 """An amount of memory or disk."""
 Rate = Annotated[Quantity, Units(("bytes/s",), "450 GB/s")]
 """A bandwidth."""
-Time = Annotated[Quantity, Units(("seconds",), "48h")]
+Time = Annotated[Quantity, Units(("seconds",), "48h", least=60)]
 """A stretch of time."""
 
 

@@ -36,13 +36,20 @@ def _value(value: Any, path: str, info: FieldInfo) -> Iterator[ir.Setting]:
         extra = info.json_schema_extra
         effect = extra["effect"] if isinstance(extra, dict) else None
         if effect != "section":
-            yield ir.Setting(path, _plain(value), effect)  # type: ignore[arg-type]  # a test holds every field to it
+            # A test holds every field to one of the four classes.
+            yield ir.Setting(path, _plain(value), effect, _meaning(value))  # type: ignore[arg-type]
 
 
 def address(values: Any) -> str:
     """A content address: the first digits of the SHA-256 of plain values, keys sorted."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return sha256(text.encode("utf-8")).hexdigest()[:_KEY_DIGITS]
+
+
+def _meaning(value: Any) -> Any:
+    if isinstance(value, Quantity):
+        return f"{value.amount} {value.unit}"
+    return tuple(_meaning(item) for item in value) if isinstance(value, tuple) else value
 
 
 def _plain(value: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from specc.kinds.model import Model
 from specc.kinds.stage import Stage
 from specc.kinds.tokenizer import Tokenizer
-from specc.spec.base import Identifier, Name, Node, annotation, identity, section
+from specc.spec.base import Identifier, Name, Node, WholeNumber, annotation, identity, section
 from specc.spec.cluster import ClusterSpec
 from specc.spec.data import Data
 from specc.spec.suites import SuiteSpec
@@ -16,7 +16,7 @@ from specc.spec.suites import SuiteSpec
 class Spec(Node):
     """One experiment: the whole life of a language model."""
 
-    specc: Literal[1] = annotation("Version of the language.")
+    specc: Annotated[Literal[1], WholeNumber] = annotation("Version of the language.")
     name: Name = annotation("Name of the experiment.")
     description: str = annotation("What it is for, in a line.", "")
     tags: tuple[str, ...] = annotation("Words to find it by.", ())

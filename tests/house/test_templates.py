@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jinja2 import nodes
 
-from specc.backends.templates import environment, one_line, python_literal
+from specc.backends.templates import environment, markdown_text, one_line, python_literal
 from tests.conftest import ROOT
 
 TEMPLATES = sorted((ROOT / "templates").rglob("*.j2"))
@@ -41,6 +41,17 @@ def test_python_literals_read_back_equal() -> None:
 
     for value in (0, 12_345, -10_000, 1e-5, 3e-4, 500_000.0, 1e300, "a'b\"\n\\", None, True, (1, "x"), (), ("one",)):
         assert ast.literal_eval(python_literal(value)) == value
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_what_python_has_no_literal_for_is_never_emitted(value: float) -> None:
+    with pytest.raises(ValueError, match="no literal"):
+        python_literal(value)
+
+
+def test_text_in_markdown_is_text() -> None:
+    shown = markdown_text("![p](http://x) <b> | a\n# c `d` *e*")
+    assert shown == r"\!\[p\]\(http://x\) \<b\> \| a \# c \`d\` \*e\*"
 
 
 def test_text_for_comments_cannot_close_a_docstring_or_open_markup() -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from specc.manifest import FILE, Manifest, StageEntry
+from runners.events import open_events
+from specc.manifest import FILE, Manifest, Setting, StageEntry
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -59,6 +60,22 @@ class Experiment:
         manifest = dataclasses.replace(self.manifest, **fields)
         (self.plan / FILE).write_text(manifest.to_json())
         return manifest
+
+    def began_and_now(self, run: Path, before: dict[str, str], now: dict[str, str], state: str | None = None) -> None:
+        """Record that a run of `pretrain` began under a plan with other numerics than the plan has now."""
+        first = self.plan.with_name("ba9876543210")
+        first.mkdir()
+        for values in (before, now):
+            settings = {f"stages.pretrain.{name}": Setting(value, "numerics") for name, value in values.items()}
+            settings["stages.pretrain.log_every"] = Setting(len(values) + (values is before), "execution")
+            settings["stages.evaluate.precision"] = Setting(f"other {values is before}", "numerics")
+            text = self.declare(settings=settings).to_json()
+            if values is before:
+                (first / FILE).write_text(text)
+        with open_events(run) as events:
+            events.write("run_started", plan=os.path.relpath(first, run))
+            if state is not None:
+                events.write("run_finished", state=state, step=1, error=None, seconds=0.0)
 
 
 def environment() -> dict[str, str]:

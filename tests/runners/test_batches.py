@@ -83,6 +83,23 @@ def test_sources_without_weights_are_one_stream_and_half_given_weights_are_refus
         training_batches(data, 7, 500, 40)
 
 
+def test_a_weight_of_null_is_no_weight(experiment: Experiment, corpus: Path) -> None:
+    def batches(*weights: float | None) -> list[int]:
+        paths = (f"{corpus}/part0/*.py", f"{corpus}/part[12]/*.py")
+        sources = {
+            name: {"path": path, "weight": weight} for name, path, weight in zip("ab", paths, weights, strict=True)
+        }
+        data = {"set": {"sources": sources, "holdout": {"fraction": 0.1}}}
+        found = prepare(experiment.folder, dataclasses.replace(experiment.manifest, data=data), "set")
+        return [stream.per_period for stream in training_batches(found, 7, 32, 4).streams]
+
+    assert batches(None, None) == [PERIOD]
+    assert batches(3.0, 1.0) == [7500, 2500]
+    for weights in ((None, 1.0), (1.0, None)):
+        with pytest.raises(RunError, match="give all a weight, or none"):
+            batches(*weights)
+
+
 def test_validation_windows_are_fixed_and_spread_over_the_held_out_tokens(tmp_path: Path) -> None:
     data = counting({"a": 1001}, {"a": None}, tmp_path)
     assert validation_windows(data, 10, 4)[:, 0].tolist() == [0, 330, 660, 990]

@@ -59,13 +59,29 @@ def test_the_same_corpus_elsewhere_gives_the_same_split_and_the_same_files(
 
 
 def test_the_held_out_documents_never_change() -> None:
-    names = [f"file{index}.py" for index in range(40)]
-    assert [name for name in names if is_held_out("main", name, 0.1)] == PINNED
-    share = sum(is_held_out("main", f"{index}", 0.01) for index in range(20_000)) / 20_000
+    texts = [f"text {index}" for index in range(40)]
+    assert [text for text in texts if is_held_out(text.encode(), 0.1)] == PINNED
+    share = sum(is_held_out(f"{index}".encode(), 0.01) for index in range(20_000)) / 20_000
     assert share == pytest.approx(0.01, rel=0.2)
 
 
-PINNED = ["file8.py", "file18.py", "file20.py", "file38.py"]
+PINNED = ["text 12", "text 13", "text 19", "text 20", "text 26", "text 30"]
+
+
+def test_a_text_is_on_one_side_in_every_source_and_data_set(
+    experiment: Experiment, corpus: Path, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for number, path in enumerate(sorted(corpus.rglob("*.py"))):
+        shutil.copy(path, renamed / f"{number}.txt")
+    both = {"a": {"path": f"{corpus}/**/*.py"}, "b": {"path": f"{renamed}/*.txt"}}
+    one = declared(experiment, tmp_path / "a", both)
+    train, held_out = ({*split_documents(split.open())} for split in (one.train, one.validation))
+    assert held_out
+    assert not train & held_out
+    other = declared(experiment, tmp_path / "b", {"c": both["b"]})
+    assert {*split_documents(other.validation.open())} == held_out
 
 
 def test_a_prepared_data_set_is_reused_and_a_changed_file_makes_another(experiment: Experiment, corpus: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from runners import baseline, checkpoint
+from runners import baseline, checkpoint, evaluate
 from runners.data import prepare
 from runners.evaluate import held_out_documents
 from runners.events import read_events
@@ -123,6 +123,30 @@ def test_generation_stops_at_a_stop_string_and_equals_decoding_without_a_cache(e
     stop = plain[2:4]
     requests = [Instance("generate_until", {}, ("abc", {"max_gen_toks": 12, "until": [stop]}), 0)]
     assert model.generate_until(requests) == [plain[: plain.index(stop)]]
+
+
+def test_weights_are_bf16_on_a_gpu_and_fp32_on_a_cpu(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.weight_type(torch.device("cuda", 0)) == torch.bfloat16
+    assert evaluate.weight_type(torch.device("cpu")) == torch.float32
+    weights = generated(experiment).Model().state_dict()
+    checkpoint.save(experiment.folder / "trained", 1, 1, 1.0, weights, {}, 1)
+    types: list[set[torch.dtype]] = []
+
+    def no_suites(network: torch.nn.Module, *_: object) -> tuple[()]:
+        types.append({weight.dtype for weight in network.parameters()})
+        return ()
+
+    monkeypatch.setattr(evaluate, "_model_records", no_suites)
+    upstream = ("--from", f"pretrain={experiment.folder / 'trained'}")
+    assert experiment.execute_here(monkeypatch, "evaluate.py", "one", *upstream) == 0
+    monkeypatch.setattr(evaluate, "weight_type", lambda _: torch.bfloat16)
+    assert experiment.execute_here(monkeypatch, "evaluate.py", "two", *upstream) == 0
+    said = capsys.readouterr().out
+    assert types == [{torch.float32}, {torch.bfloat16}]
+    assert "step 1, fp32 on cpu" in said
+    assert "step 1, bf16 on cpu" in said
 
 
 def test_a_missing_upstream_run_is_a_plain_error(

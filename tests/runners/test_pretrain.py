@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from runners import checkpoint
-from runners.events import read_events
+from runners import checkpoint, pretrain
+from runners.events import open_events, read_events
 from runners.torch_engine import TorchEngine, recompute_activations
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(experiment: Experiment
     names = {event["name"] for event in of_type(one, "measurement")}
     assert names == {"parameters", "duration_s", "memory_bytes", "step_time_s", "tokens_per_second"}
     assert [event["name"] for event in of_type(one, "prediction")] == ["step_time_s"]
-    assert of_type(one, "sample")[0]["prompt"] == "def "
+    assert [(event["step"], event["prompt"]) for event in of_type(one, "sample")] == [(200, "def ")]
     assert len(list((one / "checkpoints").iterdir())) == 2
     losses = curve(one)
     assert losses[200] < losses[1] - 1.5
@@ -151,6 +151,90 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_plain_error(
     assert experiment.execute_here(monkeypatch, "train.py", "run") == 1
     assert "a lower learning rate" in capsys.readouterr().err
     assert of_type(experiment.folder / "run", "run_finished")[0]["state"] == "failed"
+
+
+def test_validation_scores_the_same_windows_for_any_micro_batch(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    windows = pretrain.validation_windows
+    monkeypatch.setattr(pretrain, "validation_windows", lambda *given: seen.append(windows(*given)) or seen[-1])
+    experiment.change("steps=200", "steps=2")
+    assert experiment.execute_here(monkeypatch, "train.py", "whole") == 0
+    experiment.change("micro_batch_size=4", "micro_batch_size=1")
+    experiment.change("gradient_accumulation_steps=1", "gradient_accumulation_steps=4")
+    assert experiment.execute_here(monkeypatch, "train.py", "parts") == 0
+    assert [len(rows) for rows in seen] == [2 * 4, 2 * 4]
+    assert torch.equal(*seen)
+    one, other = (curve(experiment.folder / run, "validation/loss")[2] for run in ("whole", "parts"))
+    assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize(("prompt", "most"), [("def ", 32 - 5), ("x" * 40, 0)])
+def test_a_sample_ends_with_the_learned_positions(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, prompt: str, most: int
+) -> None:
+    experiment.change("steps=200", "steps=2")
+    experiment.change("sample_tokens=8", "sample_tokens=100")
+    experiment.change('sample_prompt="def "', f'sample_prompt="{prompt}"')
+    experiment.change(
+        "        self.embedding = nn.Embedding(V, D)\n",
+        "        self.embedding = nn.Embedding(V, D)\n        self.position_embedding = nn.Embedding(32, D)\n",
+        "model.py",
+    )
+    experiment.change(
+        "x_BTD = self.embedding(ids_BT)",
+        "x_BTD = self.embedding(ids_BT) + self.position_embedding(torch.arange(start, start + ids_BT.shape[1]))",
+        "model.py",
+    )
+    asked: list[int] = []
+    generate = pretrain.generate
+
+    def spy(*given: Any, **more: Any) -> torch.Tensor:
+        asked.append(given[3])
+        return generate(*given, **{**more, "stop": lambda _: False})
+
+    monkeypatch.setattr(pretrain, "generate", spy)
+    assert experiment.execute_here(monkeypatch, "train.py", "run") == 0
+    assert asked == [most]
+    assert len(of_type(experiment.folder / "run", "sample")) == 1
+
+
+def began_under(experiment: Experiment, **before: str) -> None:
+    """A run that began under a plan with these numerics and was stopped; the plan of now says fp32 and none."""
+    now = {"precision": "fp32", "activation_checkpointing": "none"}
+    experiment.began_and_now(experiment.folder / "run", now | before, now)
+
+
+def test_a_run_does_not_go_on_in_another_precision(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began_under(experiment, precision="bf16")
+    lines = (experiment.folder / "run" / "events.jsonl").read_text()
+    assert experiment.execute_here(monkeypatch, "train.py", "run") == 1
+    said = capsys.readouterr().err
+    assert "began with stages.pretrain.precision bf16, and the plan now says fp32: use --fresh" in said
+    assert (experiment.folder / "run" / "events.jsonl").read_text() == lines
+
+
+def test_other_numerics_are_told_when_a_run_goes_on(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began_under(experiment, activation_checkpointing="full")
+    experiment.change("steps=200", "steps=2")
+    assert experiment.execute_here(monkeypatch, "train.py", "run") == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "began with stages.pretrain.activation_checkpointing full and not none; it goes on" in first
+
+
+def test_a_run_whose_first_plan_is_gone_goes_on(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_events(experiment.folder / "run") as events:
+        events.write("run_started", plan="../plans/gone")
+    experiment.change("steps=200", "steps=2")
+    assert experiment.execute_here(monkeypatch, "train.py", "run") == 0
+    assert "began with" not in capsys.readouterr().out
 
 
 def test_bf16_and_recomputed_activations_run(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:

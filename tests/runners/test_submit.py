@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runners import local
+from runners.data import prepare
+from runners.errors import RunError
 from runners.events import open_events
 from runners.submit import Job, submit
 
@@ -143,3 +146,62 @@ def test_a_complete_stage_is_not_sent_again(experiment: Experiment, fake_slurm: 
     submit((PRETRAIN, EVALUATE), experiment.plan, [])
     (sent,) = fake_slurm.glob("sent.*")
     assert "dependency" not in sent.read_text()
+
+
+def test_a_complete_stage_is_no_such_thing_when_its_texts_changed(
+    experiment: Experiment, corpus: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = prepare(experiment.folder, experiment.manifest, "corpus").folder.name
+    with open_events(experiment.folder / "pretrain-aaaaaaaaaaaa") as events:
+        events.write("data", name="corpus", address=read, documents=1, tokens=1)
+        events.write("run_finished", state="finished", step=1, error=None, seconds=0.0)
+    (corpus / "part0" / "file0.py").write_text("other text")
+    with pytest.raises(SystemExit):
+        submit((PRETRAIN, EVALUATE), experiment.plan, [])
+    assert f"pretrain-aaaaaaaaaaaa read {read}, and the files of `corpus` now make" in capsys.readouterr().err
+    assert not list(fake_slurm.glob("sent.*"))
+    with pytest.raises(RunError, match="now make"):
+        local._run(experiment.plan, ["pretrain"], fresh=False)
+
+
+def test_a_complete_stage_says_under_which_numerics_it_ran(
+    experiment: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = experiment.folder / "pretrain-aaaaaaaaaaaa"
+    experiment.began_and_now(run, {"precision": "fp32"}, {"precision": "bf16"}, state="finished")
+    said = "complete already, with stages.pretrain.precision fp32 and not bf16; "
+    assert local._run(experiment.plan, ["pretrain"], fresh=False) == 0
+    assert f"{said}--fresh runs it again" in capsys.readouterr().out
+    submit((PRETRAIN,), experiment.plan, ["--dry-run"])
+    assert f"pretrain: {said}specc run --fresh runs it again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("field", ["partition", "account", "qos", "constraint", "reservation", "exclude"])
+@pytest.mark.parametrize("character", ["\n", "\t", "\0", "\x7f", "\x85"])
+def test_a_control_character_is_refused_before_anything_is_queued_or_printed(
+    experiment: Experiment, fake_slurm: Path, capsys: pytest.CaptureFixture[str], field: str, character: str
+) -> None:
+    text = f"x{character}#SBATCH --uid=0"
+    late = dataclasses.replace(EVALUATE, **{field: ("n1", text) if field == "exclude" else text})
+    for arguments in ([], ["--dry-run"]):
+        with pytest.raises(SystemExit):
+            submit((PRETRAIN, late), experiment.plan, arguments)
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert f"`{field}` of stage 'evaluate' holds a control character" in said.err
+        assert len(said.err.splitlines()) == 1
+    assert not list(fake_slurm.glob("sent.*"))
+
+
+def test_a_stage_or_a_folder_with_a_newline_is_refused(
+    experiment: Experiment, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = experiment.manifest.stages
+    experiment.declare(stages={**stages, "pre\ntrain": stages["pretrain"]})
+    with pytest.raises(SystemExit):
+        submit((dataclasses.replace(PRETRAIN, stage="pre\ntrain"),), experiment.plan, [])
+    assert "`stage` of stage 'pre\\ntrain' holds a control character" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        submit((PRETRAIN,), experiment.plan, ["--experiment", str(experiment.folder / "a\nb")])
+    assert "the command of stage 'pretrain' holds a control character" in capsys.readouterr().err
+    assert not list(fake_slurm.glob("sent.*"))

@@ -99,3 +99,57 @@ def test_a_file_that_cannot_be_read_is_a_diagnostic(tmp_path: Path) -> None:
         with pytest.raises(SpecErrors) as caught:
             read(tmp_path / path)
         assert words in caught.value.diagnostics[0].headline
+
+
+def test_a_file_that_the_system_refuses_is_a_diagnostic(tmp_path: Path) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        read(tmp_path / ("n" * 300))
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.headline) == ("SPC001", "this file cannot be read: file name too long")
+
+
+@pytest.mark.parametrize("name", ["n" * 300, '"a\\0b"', "none.yaml", "."])
+def test_a_preset_that_cannot_be_is_a_diagnostic(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        read(write(tmp_path, spec=f"extends: {name}\n"))
+    assert [found.code for found in caught.value.diagnostics] == ["SPC011"]
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "column"),
+    [
+        ("a.x=[1", "SPC001", 5),
+        ("a.x=}", "SPC001", 5),
+        ("a.x=b: c: d", "SPC001", 9),
+        ("a.x=!!set 5", "SPC001", 5),
+        ("a.x={b: 1, b: 2}", "SPC002", 12),
+        ("a.x=" + "[" * 500 + "]" * 500, "SPC001", 66),
+        ("a.x=\x01", "SPC001", 5),
+        ("a.x", "SPC010", 1),
+    ],
+)
+def test_an_override_that_is_not_yaml_points_at_its_value(
+    override: str, code: str, column: int, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        read(write(tmp_path, spec="a: {x: 1}\n"), (override,))
+    (found,) = caught.value.diagnostics
+    assert found.primary is not None
+    assert (found.code, found.primary.span.column) == (code, column)
+
+
+def test_an_override_sets_what_a_section_extends(tmp_path: Path) -> None:
+    spec = write(tmp_path, one="x: 1\ny: 1\n", two="x: 2\nz: 2\n", spec="a: {extends: one.yaml, y: 5}\n")
+    assert to_data(read(spec, ("a.extends=two.yaml",)).root) == {"a": {"x": 2, "z": 2, "y": 5}}
+    assert to_data(read(spec, ("a.extends=two.yaml", "a.z=3")).root) == {"a": {"x": 2, "z": 3, "y": 5}}
+    assert to_data(read(spec, ("a={extends: two.yaml}",)).root) == {"a": {"x": 2, "z": 2}}
+    assert to_data(read(spec, ("b.extends=one.yaml",)).root)["b"] == {"x": 1, "y": 1}
+    with pytest.raises(SpecErrors) as caught:
+        read(spec, ("a.extends=none.yaml",))
+    (found,) = caught.value.diagnostics
+    assert found.primary is not None
+    assert (found.code, found.primary.span.file, found.primary.span.column) == (
+        "SPC011",
+        "--set a.extends=none.yaml",
+        11,
+    )

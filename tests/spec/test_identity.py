@@ -32,6 +32,31 @@ def test_where_and_how_it_runs_is_not_what_it_is(same: str) -> None:
     assert keys(same) == keys()
 
 
+@pytest.mark.parametrize(
+    "respelt",
+    [
+        "stages.pretrain.duration=0.8K steps",
+        "stages.pretrain.global_batch_size=2Ki tokens",
+        "stages.pretrain.schedule.warmup=6.25%",
+        "data.stdlib.tokens=30M tokens",
+    ],
+)
+def test_the_same_thing_in_other_words_is_the_same_experiment(respelt: str) -> None:
+    assert keys(respelt) == keys()
+
+
+def test_another_tokenizer_is_another_experiment() -> None:
+    spec = ROOT / "specs/gpt2_124m.yaml"
+    assert keys("tokenizer.path=another", spec=spec) != keys(spec=spec)
+
+
+def test_a_renamed_data_set_is_the_same_data_set(tmp_path: Path) -> None:
+    text = QUICKSTART.read_text(encoding="utf-8")
+    renamed = tmp_path / "spec.yaml"
+    renamed.write_text(text.replace("stdlib:\n", "pylib:\n").replace("data: stdlib", "data: pylib"), encoding="utf-8")
+    assert keys(spec=renamed) == keys()
+
+
 @pytest.mark.parametrize("other", ["seed=7", "model.position.kind=rope", "stages.pretrain.duration=3000 steps"])
 def test_mathematics_makes_another_experiment_downstream_too(other: str) -> None:
     (identity, stages), (before, stages_before) = keys(other), keys()

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from specc.diagnostics.near import nearest
+from specc.driver import check
 from specc.spec.base import Node
 from specc.spec.language import _all_sections, fields
 from specc.spec.spec import Spec
@@ -83,3 +85,57 @@ def test_a_misspelt_required_key_is_one_mistake(specc: Specc, tmp_path: Path) ->
     said = specc("check", "spec.yaml", "--format", "concise")
     assert len(said.out.splitlines()) == 1
     assert "has no key `hiddensize`" in said.out
+
+
+# Each override is one mistake: its code, what the headline says, the column it points at, and a part of the help.
+ONE_MISTAKE = (
+    ("suites.x.tasks=[arc]", "SPC004", "item 1 of `tasks` takes a mapping, not `arc`", 17, ""),
+    ("suites.x.tasks=[{}]", "SPC005", "item 1 of `suites.x.tasks` needs `task`", 17, ""),
+    ("suites.x.tasks=[{task: a, num_fewshot: -1}]", "SPC007", "`num_fewshot` must be at least 0, not `-1`", 40, ""),
+    ("suites.x.tasks=[]", "SPC004", "`tasks` is empty: it needs at least one entry", 16, ""),
+    ("data.text.sources.files.path=[1]", "SPC004", "item 1 of `path` takes text, not `1`", 31, ""),
+    ("data.text.sources.files.path=[]", "SPC004", "`path` is empty: it needs at least one entry", 30, ""),
+    ("data.text.sources.files.path=5", "SPC004", "`path` takes text or a list, not `5`", 30, ""),
+    ("stages.x-y={kind: export, form: 1}", "SPC004", "`x-y` is no name for a stage", 1, "digits and `_`, and start"),
+    ("stages.0.kind=x", "SPC004", "`0` is no name for a stage", 1, "start with a letter"),
+    ("data.x-y=5", "SPC004", "`x-y` is no name for a data set", 1, "letters, digits and `_`"),
+    ("name=a b", "SPC004", "`name` takes a word, not `a b`", 6, "letters, digits, `-`, `.` and `_`"),
+    ("model.specc=1", "SPC003", "`model` of kind `decoder` has no key `specc`", 1, "`specc` belongs at the top level"),
+    ("stages.pretrain.from=x", "SPC003", "", 1, "`from` is a key of kinds `sft`, `dpo`, `export`"),
+    ("tokenizer.vocab_size=5", "SPC003", "", 1, "`vocab_size` is a key of kind `pretrained`"),
+    ("model.attention={kind: mha, num_heads: 4, num_kv_heads: 2}", "SPC003", "", 43, "is a key of kind `gqa`"),
+    ("stages.pretrain.kind=null", "SPC006", "the stage kind is a word, not nothing", 22, "its kinds are `pretrain`"),
+    ("stages.pretrain.kind=[a]", "SPC006", "the stage kind is a word, not a list", 22, "its kinds are `pretrain`"),
+    ("data.text.filters=[{kind: foo}]", "SPC006", "no filter kind `foo`", 27, "its kinds are `language`"),
+    ("model.kind=encoder", "SPC006", "no model kind `encoder`", 12, "`decoder`"),
+    ("model.init.std=0.05", "SPC005", "`model.init` needs `kind`", 1, "its kinds are `normal`, `depth_scaled`"),
+    ("model.norm={kin: rmsnorm}", "SPC003", "`model.norm` has no key `kin`", 13, "did you mean `kind`?"),
+    ("stages.pretrain.optimizer.betas=[0.9]", "SPC004", "`betas` takes 2 values, not 1", 33, ""),
+    ("stages.pretrain.optimizer.betas=[1, 1, 1]", "SPC004", "`betas` takes 2 values, not 3", 33, ""),
+    ("stages.pretrain.optimizer.betas=[0.9, x]", "SPC004", "item 2 of `betas` takes a number, not `x`", 39, ""),
+    ("stages={}", "SPC004", "`stages` is empty: it needs at least one entry", 1, ""),
+    ("stages=null", "SPC004", "`stages` takes a mapping, not nothing", 8, ""),
+    ("model=5", "SPC004", "`model` takes a mapping, not `5`", 7, ""),
+    ("model.attention.head_dim=0", "SPC007", "`head_dim` must be at least 1 or `auto`, not `0`", 26, ""),
+    ("stages.pretrain.duration=2T", "SPC008", "`duration` needs a unit: `2T` could be", 26, "write `2T tokens` or `2T"),
+    ("stages.pretrain.global_batch_size=1", "SPC008", "", 35, "write `1 token` or `1 sequence`"),
+    ("data.text.holdout=1K", "SPC008", "`holdout` is measured in %, not `1K`", 19, "such as `1%`"),
+    ("stages.pretrain.optimizer={kind: adamw, lr: 1.0}", "SPC003", "", 41, "did you mean `learning_rate`?"),
+)
+
+
+@pytest.mark.parametrize(("mistake", "code", "headline", "column", "help_text"), ONE_MISTAKE)
+def test_one_mistake_is_one_diagnostic(mistake: str, code: str, headline: str, column: int, help_text: str) -> None:
+    (found,) = check(ROOT / "specs/presets/tiny.yaml", (mistake,)).diagnostics
+    assert found.code == code
+    assert found.headline.startswith(headline)
+    assert found.primary is not None
+    assert (found.primary.span.file, found.primary.span.column) == (f"--set {mistake}", column)
+    assert help_text in (found.help or "")
+
+
+def test_a_prefix_names_what_it_begins() -> None:
+    assert nearest("spc1", ["spc001", "spc101", "spc811"]) == "spc101"
+    assert nearest("max", ["num_layers", "max_words"]) == "max_words"
+    assert nearest("ropee", ["alibi", "rope"]) == "rope"
+    assert nearest("zzz", ["alibi", "rope"]) is None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from specc.spec.quantities import BatchSize, Bytes, Duration, Percent, Rate, Time, quantity
+from specc.spec.quantities import BatchSize, Bytes, Duration, Percent, Rate, Time, Warmup, quantity
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,10 @@ def test_what_is_printed_reads_back_equal(number: int, prefix: str, unit: str) -
     assert quantity(str(found)) == found
 
 
+def test_no_warm_up_can_be_written() -> None:
+    assert TypeAdapter(Warmup).validate_python("0 steps").amount == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "error"),
     [
@@ -60,6 +64,11 @@ def test_what_is_printed_reads_back_equal(number: int, prefix: str, unit: str) -
         (Rate, "5 GB", "quantity_unit"),
         (Time, "2 weeks", "quantity_unit"),
         (Duration, "1e99999999999 steps", "quantity"),
+        (Duration, "1e50 steps", "quantity"),
+        (Duration, "0.5 tokens", "quantity_whole"),
+        (BatchSize, "1e9T tokens", "quantity"),
+        (Percent, "100%", "quantity"),
+        (Time, "1s", "quantity"),
     ],
 )
 def test_what_is_no_such_quantity_is_refused(kind: object, value: object, error: str) -> None:

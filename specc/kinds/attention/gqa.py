@@ -4,7 +4,7 @@ from typing import Literal
 
 from specc.ir.component import Component, Dimension, Saved
 from specc.kinds.linear import linear, matmul_flops
-from specc.kinds.site import Heads, Site
+from specc.kinds.site import HeadDim, Heads, Site
 from specc.spec.base import Node, identity
 
 
@@ -14,7 +14,7 @@ class Gqa(Node):
     kind: Literal["gqa"] = identity("The choice.")
     num_heads: int = identity("Query heads.", ge=1, le=2**16)
     num_kv_heads: int = identity("Key/value heads; each serves num_heads / num_kv_heads query heads.", ge=1, le=2**16)
-    head_dim: int | Literal["auto"] = identity("Values per head; `auto` is hidden_size / num_heads.", "auto")
+    head_dim: HeadDim = identity("Values per head; `auto` is hidden_size / num_heads.", "auto")
     bias: bool = identity("Whether the query, key, value and output projections have biases.", False)
 
     def heads(self, hidden_size: int) -> Heads:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from specc.ir.component import Component, Dimension, Saved
 from specc.kinds.linear import linear, matmul_flops
-from specc.kinds.site import Heads, Site
+from specc.kinds.site import HeadDim, Heads, Site
 from specc.spec.base import Node, identity
 
 
@@ -13,7 +13,7 @@ class Mha(Node):
 
     kind: Literal["mha"] = identity("The choice.")
     num_heads: int = identity("Heads.", ge=1, le=2**16)
-    head_dim: int | Literal["auto"] = identity("Values per head; `auto` is hidden_size / num_heads.", "auto")
+    head_dim: HeadDim = identity("Values per head; `auto` is hidden_size / num_heads.", "auto")
     bias: bool = identity("Whether the query, key, value and output projections have biases.", False)
 
     def heads(self, hidden_size: int) -> Heads:

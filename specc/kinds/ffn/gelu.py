@@ -12,7 +12,7 @@ class Gelu(Node):
     """down(gelu(up(x))) (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
 
     kind: Literal["gelu"] = identity("The choice.")
-    intermediate_size: int = identity("Inner width.", ge=1)
+    intermediate_size: int = identity("Inner width.", ge=1, le=2**24)
     approximate: Literal["tanh", "none"] = identity(
         "`tanh` is GPT-2's approximation, `none` the exact function.", "tanh"
     )

@@ -12,7 +12,7 @@ class SwiGlu(Node):
     """down(silu(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202)."""
 
     kind: Literal["swiglu"] = identity("The choice.")
-    intermediate_size: int = identity("Inner width.", ge=1)
+    intermediate_size: int = identity("Inner width.", ge=1, le=2**24)
     bias: bool = identity("Whether the three projections have biases.", False)
 
     def lower(self, site: Site) -> Component:

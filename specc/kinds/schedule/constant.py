@@ -18,6 +18,6 @@ class Constant(Node):
         return Component(
             kind="schedule/constant",
             template="train/schedule/constant.py.j2",
-            values={"peak": peak, "warmup": warmup_steps, "steps": steps},
+            values={"peak": peak, "warmup": max(1, warmup_steps), "steps": steps},
             fields={"kind": self.kind},
         )

@@ -19,6 +19,6 @@ class Cosine(Node):
         return Component(
             kind="schedule/cosine",
             template="train/schedule/cosine.py.j2",
-            values={"peak": peak, "floor": peak * self.min_ratio, "warmup": warmup_steps, "steps": steps},
+            values={"peak": peak, "floor": peak * self.min_ratio, "warmup": max(1, warmup_steps), "steps": steps},
             fields={"kind": self.kind, "min_ratio": self.min_ratio},
         )

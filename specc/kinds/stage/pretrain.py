@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from specc import ir
-from specc.diagnostics import Finding
+from specc.diagnostics import At, Finding
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.training import TrainingStage, cadence_in_steps
 from specc.spec.base import Node, execution, identity, section
@@ -25,7 +25,7 @@ class SampleSpec(Node):
     """Text generated at the end of training."""
 
     prompt: str = execution("What the text starts with.", "The ")
-    tokens: int = execution("How many tokens are generated.", 256, ge=1)
+    tokens: int = execution("Tokens generated, within the context.", 128, ge=1)
 
 
 class Pretrain(TrainingStage):
@@ -42,8 +42,12 @@ class Pretrain(TrainingStage):
         return ()
 
     def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
-        """What every training stage checks."""
+        """What every training stage checks, and a sample that is longer than the model was trained for."""
         yield from self.check_training(name, context_length, datasets)
+        if self.sample.tokens > context_length:
+            at = (At(("stages", name, "sample", "tokens")), At(("model", "context_length")))
+            headline = f"a sample of {self.sample.tokens:,} tokens is longer than the context of {context_length:,}"
+            yield Finding("SPC504", headline, at, help=f"use at most {context_length:,}")
 
     def lower(self, context: StageContext) -> ir.Training:
         """Every weight is trained."""

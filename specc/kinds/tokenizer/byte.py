@@ -1,8 +1,10 @@
 """Raw bytes."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from specc import ir
+from specc.diagnostics import Finding
 from specc.spec.base import Node, identity
 
 
@@ -10,6 +12,10 @@ class Byte(Node):
     """One id a UTF-8 byte, and one more that starts every document (Xue et al. 2022, ByT5, arXiv:2105.13626)."""
 
     kind: Literal["byte"] = identity("The choice.")
+
+    def check(self) -> Iterator[Finding]:
+        """Nothing to get wrong."""
+        yield from ()
 
     def lower(self) -> ir.Tokenizer:
         """Ids 0 to 255 are the bytes, 256 starts a document."""

@@ -1,0 +1,30 @@
+"""Adapters that would train nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specc.diagnostics import At, Finding
+from specc.diagnostics.near import nearest
+from specc.ir import Experiment, Training
+
+
+def check_targets(experiment: Experiment) -> Iterator[Finding]:
+    """A target that is the name of no projection."""
+    modules = {
+        weight.name.split(".")[-2]
+        for weight in experiment.model.weights()
+        if len(weight.sizes) == 2 and "." in weight.name
+    }
+    for stage in experiment.stages:
+        if not isinstance(stage.work, Training) or stage.work.adapter is None:
+            continue
+        written = any(setting.path == f"stages.{stage.name}.adapter.targets" for setting in experiment.settings)
+        for index, target in enumerate(stage.work.adapter.fields["targets"]):
+            if target in modules or not written:
+                continue
+            near = nearest(target, modules)
+            listed = ", ".join(f"`{name}`" for name in sorted(modules))
+            help_text = f"did you mean `{near}`?" if near else f"the model has {listed}"
+            at = (At(("stages", stage.name, "adapter", "targets", index)),)
+            yield Finding("SPC505", f"LoRA target `{target}` matches no weight", at, help=help_text)
