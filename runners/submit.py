@@ -28,6 +28,10 @@ SECONDS_TO_SAVE = 120
 """Between Slurm's signal and the end of the time limit, for a last step and a checkpoint."""
 
 
+ENGINES = ("torch",)
+"""Engines that the programs of this version can run. A job of another one would wait in the queue only to fail."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One stage as a job. What is None is left to the cluster's default."""
@@ -36,6 +40,8 @@ class Job:
     program: str | None
     """Generated script, or None where this version of specc has no lowering for the stage's kind."""
     after: tuple[str, ...] = ()
+    engine: str | None = None
+    """What runs the steps of a training stage; None for a stage that trains nothing."""
     nodes: int = 1
     tasks_per_node: int = 1
     gpus_per_node: int = 0
@@ -170,6 +176,13 @@ def _chosen(jobs: tuple[Job, ...], manifest: Manifest, stages: str | None) -> tu
             lost.add(job.stage)
         else:
             runnable += (job,)
+    foreign = next((job for job in chosen if job.engine is not None and job.engine not in ENGINES), None)
+    if foreign is not None:
+        names = " or ".join(f"`{engine}`" for engine in ENGINES)
+        return (
+            runnable,
+            f"this version of specc runs engine {names}, and stage `{foreign.stage}` needs `{foreign.engine}`",
+        )
     if not missing:
         return runnable, None
     hint = f"; send the others with --stages {','.join(job.stage for job in runnable)}" if runnable else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from specc import ir
 from specc.checks import CHECKS
-from specc.checks.lowering import refuse_lowering
+from specc.checks.lowering import check_engines, refuse_lowering
 from specc.diagnostics import At, Diagnostic, Finding
 from specc.diagnostics.near import nearest
 from specc.passes import PASSES
@@ -80,7 +80,7 @@ def _plan(source: Source, spec: Spec, path: Path, stages: tuple[str, ...]) -> tu
     findings = [finding for run_check in CHECKS for finding in run_check(experiment)]
     findings += _check_stages(experiment, stages)
     plan, infeasible = plan_experiment(experiment, spec.cluster.lower(DEVICES[spec.cluster.device]))
-    return plan, [*findings, *infeasible]
+    return plan, [*findings, *infeasible, *check_engines(plan)]
 
 
 def _name(source: Source, spec: Spec) -> str:
@@ -94,8 +94,9 @@ def _name(source: Source, spec: Spec) -> str:
 
 
 def _touches(path: str, identity: tuple[str, ...]) -> bool:
-    """Whether setting a path sets any of the identity-class ones."""
-    return any(f"{other}.".startswith(f"{path}.") for other in identity)
+    """Whether setting a path sets any of the identity-class ones; `x.extends` sets what lies below `x`."""
+    section = path.removesuffix("extends").rstrip(".")
+    return not section or any(f"{other}.".startswith(f"{section}.") for other in identity)
 
 
 def _check_device(spec: Spec) -> list[Finding]:

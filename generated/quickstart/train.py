@@ -21,7 +21,7 @@ PRETRAINING = Pretraining(
     seed=1234,
     data="stdlib",
     context_length=256,  # tokens
-    steps=800,
+    steps=700,
     global_batch_size=8,  # sequences per optimizer step
     micro_batch_size=8,  # sequences per forward pass and device
     gradient_accumulation_steps=1,
@@ -29,8 +29,8 @@ PRETRAINING = Pretraining(
     precision="fp32",
     max_grad_norm=1.0,
     log_every=10,  # steps
-    validate_every=200,
-    checkpoint_every=200,
+    validate_every=100,
+    checkpoint_every=100,
     keep_checkpoints=2,
     validation_batches=8,
     sample_prompt="def ",
@@ -57,10 +57,10 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up to 0.004 over 50 steps, then half a cosine that ends at 8e-05 after step 800."""
+    """Linear warm-up to 0.004 over 50 steps, then half a cosine that ends at 8e-05 after step 700."""
     if step < 50:
         return 0.004 * (step + 1) / 50
-    progress = (step - 50) / (800 - 50)
+    progress = (step - 50) / (700 - 50)
     return 8e-5 + (0.004 - 8e-5) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 

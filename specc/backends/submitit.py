@@ -26,6 +26,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
 def _job(plan: ir.Plan, stage: ir.Stage) -> Mapping[str, Any]:
     cluster, slurm = plan.cluster, plan.cluster.slurm
     # Evaluation and export work on one device; training takes the cluster.
+    layout = plan.stage(stage.name).layout
     trains = isinstance(stage.work, ir.Training)
     devices = cluster.devices_per_node if trains else 1
     return {
@@ -33,6 +34,7 @@ def _job(plan: ir.Plan, stage: ir.Stage) -> Mapping[str, Any]:
         "kind": stage.kind,
         "program": program(plan.experiment, stage),
         "after": stage.after,
+        "engine": None if layout is None else layout.engine,
         "nodes": cluster.nodes if trains else 1,
         "tasks_per_node": devices,
         "gpus_per_node": 0 if cluster.device.name == "cpu" else devices,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from specc.diagnostics import At, Finding
-from specc.ir import Experiment, Stage
+from specc.ir import Experiment, Plan, Stage
+
+_ENGINES_THAT_RUN = frozenset({"torch"})
 
 
 def check_lowering(experiment: Experiment) -> Iterator[Finding]:
@@ -30,6 +32,20 @@ def refuse_lowering(stage: Stage) -> Finding:
         f"this version of specc emits no code for stage `{stage.name}`",
         (At(("stages", stage.name, "kind"), f"no lowering for `{stage.kind}`"),),
     )
+
+
+def check_engines(plan: Plan) -> Iterator[Finding]:
+    """Stages whose engine no runner of this version drives: their configuration is emitted, and a run is refused."""
+    for stage in plan.experiment.stages:
+        layout = plan.stage(stage.name).layout
+        if stage.lowered and layout is not None and layout.engine not in _ENGINES_THAT_RUN:
+            yield Finding(
+                "SPC812",
+                f"this version of specc emits the configuration of engine `{layout.engine}` and does not run it",
+                (At(("stages", stage.name)),),
+                (f"stage `{stage.name}` is refused by `specc run` and `submit.py` before anything starts",),
+                severity="note",
+            )
 
 
 def check_filters(experiment: Experiment) -> Iterator[Finding]:

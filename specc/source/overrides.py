@@ -32,16 +32,6 @@ def sets_extends(override: str) -> bool:
     return override.partition("=")[0].split(".")[-1] == KEY
 
 
-def variant(overrides: tuple[str, ...]) -> str:
-    """A short stable name for what overrides change: a kind by its own name, anything else as `key=value`."""
-    words = []
-    for override in overrides:
-        path, _, text = override.partition("=")
-        last = path.split(".")[-1]
-        words.append(text if last == "kind" else f"{last}={text}")
-    return "+".join("".join(c if c.isalnum() or c in "=._+-" else "_" for c in word) for word in words)
-
-
 def _set(node: Node, parts: tuple[str, ...], entry: Entry) -> Node:
     first, rest = parts[0], parts[1:]
     if isinstance(node, Sequence) and first.isdigit() and int(first) < len(node.items):

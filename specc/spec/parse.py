@@ -160,6 +160,8 @@ def _bad_quantity(refusal: Refusal) -> Finding:
         return _bad_unit(refusal, refusal.node)
     if refusal.type == "quantity_positive":
         return Finding("SPC007", f"{key} must be more than 0, not {shown}", at)
+    if refusal.type == "quantity_range":
+        return Finding("SPC007", f"{key} must be {refusal.context['limit']}, not {shown}", at)
     if refusal.type == "quantity_whole":
         return Finding("SPC007", f"{key} must be a whole number of {refusal.context['unit']}, not {shown}", at)
     return Finding("SPC004", f"{key} takes a quantity with its unit, not {shown}", at, help=f"such as `{example}`")

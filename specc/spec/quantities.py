@@ -87,8 +87,13 @@ class Units:
             raise PydanticCustomError("quantity_positive", "{example}", {"example": self.example})
         if found.unit in ("tokens", "sequences", "steps") and found.amount.denominator != 1:
             raise PydanticCustomError("quantity_whole", "{unit}", {"unit": found.unit, "example": self.example})
-        if not self.least <= found.amount <= self.most:
-            raise PydanticCustomError("quantity", "{example}", {"example": self.example})
+        if found.amount < self.least:
+            raise self._out_of_range(f"at least {self.least:,} {found.unit}")
+        if found.amount > self.most:
+            raise self._out_of_range(f"at most {self.most:,} {found.unit}")
+
+    def _out_of_range(self, limit: str) -> PydanticCustomError:
+        return PydanticCustomError("quantity_range", "{limit}", {"limit": limit, "example": self.example})
 
 
 def _read(number: Decimal, unit: str) -> Quantity | None:

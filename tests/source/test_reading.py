@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from specc.source import SpecErrors, read
-from specc.source.overrides import variant
 from specc.source.tree import to_data
 
 
@@ -52,19 +51,6 @@ def test_overrides_are_files_of_one_line(tmp_path: Path) -> None:
     assert to_data(source.root) == {"a": {"x": (7, 8), "new": {"deep": 1e-3}}, "list": (1, 9)}
     span = source.span(("a", "x"))
     assert (span.file, span.column) == ("--set a.x=[7, 8]", 5)
-
-
-@pytest.mark.parametrize(
-    ("sets", "name"),
-    [
-        (("model.position.kind=rope",), "rope"),
-        (("stages.pretrain.optimizer.learning_rate=1e-3",), "learning_rate=1e-3"),
-        (("a.kind=x", "b.c=2T tokens"), "x+c=2T_tokens"),
-        (("name=../../etc/passwd",), "name=.._.._etc_passwd"),
-    ],
-)
-def test_a_variant_has_a_short_safe_name(sets: tuple[str, ...], name: str) -> None:
-    assert variant(sets) == name
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ def test_where_and_how_it_runs_is_not_what_it_is(same: str) -> None:
 @pytest.mark.parametrize(
     "respelt",
     [
-        "stages.pretrain.duration=0.8K steps",
+        "stages.pretrain.duration=0.7K steps",
         "stages.pretrain.global_batch_size=2Ki tokens",
-        "stages.pretrain.schedule.warmup=6.25%",
+        "stages.pretrain.schedule.warmup=7.1%",
         "data.stdlib.tokens=30M tokens",
     ],
 )
