@@ -33,8 +33,8 @@ PRETRAINING = Pretraining(
     checkpoint_every=100,
     keep_checkpoints=2,
     validation_batches=8,
-    sample_prompt="def ",
-    sample_tokens=256,
+    sample_prompt="class ",
+    sample_tokens=200,
 )
 
 # First match wins. Each weight is drawn from generators seeded by (seed, name, block): no layout can change it.
