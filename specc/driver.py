@@ -53,8 +53,9 @@ def check(path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = ()) 
         return Outcome(None, errors.diagnostics, errors.texts)
     findings = [*check_spec(spec), *_check_device(spec)]
     plan = None
-    if not findings:
-        plan, findings = _plan(source, spec, path, stages)
+    if not any(finding.severity == "error" for finding in findings):
+        plan, more = _plan(source, spec, path, stages)
+        findings += more
     diagnostics = tuple(source.locate(finding) for finding in findings)
     outcome = Outcome(plan, diagnostics, source.texts)
     return Outcome(None, diagnostics, source.texts) if outcome.failed else outcome

@@ -34,7 +34,7 @@ PRETRAINING = Pretraining(
     keep_checkpoints=2,
     validation_batches=8,
     sample_prompt="The ",
-    sample_tokens=128,
+    sample_tokens=64,
 )
 
 # First match wins. Each weight is drawn from generators seeded by (seed, name, block): no layout can change it.

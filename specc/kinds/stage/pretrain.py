@@ -25,7 +25,7 @@ class SampleSpec(Node):
     """Text generated at the end of training."""
 
     prompt: str = execution("What the text starts with.", "The ")
-    tokens: int = execution("Tokens generated, within the context.", 128, ge=1)
+    tokens: int = execution("Tokens generated, within the context.", 64, ge=1)
 
 
 class Pretrain(TrainingStage):
@@ -47,7 +47,9 @@ class Pretrain(TrainingStage):
         if self.sample.tokens > context_length:
             at = (At(("stages", name, "sample", "tokens")), At(("model", "context_length")))
             headline = f"a sample of {self.sample.tokens:,} tokens is longer than the context of {context_length:,}"
-            yield Finding("SPC504", headline, at, help=f"use at most {context_length:,}")
+            note = "the runner cuts it: a model is trained for its context only"
+            help_text = f"use at most {context_length:,}"
+            yield Finding("SPC504", headline, at, (note,), help=help_text, severity="warning")
 
     def lower(self, context: StageContext) -> ir.Training:
         """Every weight is trained."""
