@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from hashlib import sha256
@@ -45,7 +46,10 @@ def run(spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, 
     except EditedError as edited:
         fail(f"{edited}; a plan that ran is a record and is not overwritten")
     command = [sys.executable, "-m", "runners.local", str(folder), "--stages", ",".join(stages)]
-    sys.exit(subprocess.run([*command, *(["--fresh"] if fresh else [])], check=False).returncode)
+    child = subprocess.Popen([*command, *(["--fresh"] if fresh else [])])
+    # The terminal sends its interrupt to the stage as well, which saves its state: we wait for that.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    sys.exit(child.wait())
 
 
 COMMANDS: tuple[click.Command, ...] = (run,)
