@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specc import ir
-from specc.checks import CHECKS
-from specc.checks.lowering import check_engines, refuse_lowering
+from specc.checks import CHECKS, PLAN_CHECKS
+from specc.checks.lowering import refuse_lowering
 from specc.diagnostics import At, Diagnostic, Finding
 from specc.diagnostics.near import nearest
 from specc.passes import PASSES
@@ -47,14 +47,21 @@ class Outcome:
 def check(path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = ()) -> Outcome:
     """Read, parse, lower, check and plan a spec; `stages` are asked for by name, and must have code."""
     try:
-        source = read(path, sets)
+        return check_source(read(path, sets), stages)
+    except SpecErrors as errors:
+        return Outcome(None, errors.diagnostics, errors.texts)
+
+
+def check_source(source: Source, stages: tuple[str, ...] = ()) -> Outcome:
+    """The same for a spec that has been read already."""
+    try:
         spec = parse(source)
     except SpecErrors as errors:
         return Outcome(None, errors.diagnostics, errors.texts)
     findings = [*check_spec(spec), *_check_device(spec)]
     plan = None
     if not any(finding.severity == "error" for finding in findings):
-        plan, more = _plan(source, spec, path, stages)
+        plan, more = _plan(source, spec, stages)
         findings += more
     diagnostics = tuple(source.locate(finding) for finding in findings)
     outcome = Outcome(plan, diagnostics, source.texts)
@@ -74,14 +81,15 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     return (*formatted, manifest.emit(plan, formatted, predicted))
 
 
-def _plan(source: Source, spec: Spec, path: Path, stages: tuple[str, ...]) -> tuple[ir.Plan, list[Finding]]:
-    experiment = lower(spec, _name(source, spec), path.as_posix())
+def _plan(source: Source, spec: Spec, stages: tuple[str, ...]) -> tuple[ir.Plan, list[Finding]]:
+    experiment = lower(spec, _name(source, spec), source.file)
     for run_pass in PASSES:
         experiment = run_pass(experiment)
     findings = [finding for run_check in CHECKS for finding in run_check(experiment)]
     findings += _check_stages(experiment, stages)
     plan, infeasible = plan_experiment(experiment, spec.cluster.lower(DEVICES[spec.cluster.device]))
-    return plan, [*findings, *infeasible, *check_engines(plan)]
+    placed = [finding for run_check in PLAN_CHECKS for finding in run_check(plan)]
+    return plan, [*findings, *infeasible, *placed]
 
 
 def _name(source: Source, spec: Spec) -> str:

@@ -1,14 +1,15 @@
-"""Cross-field checks: they read a whole experiment and only report."""
+"""Cross-field checks: they read a whole experiment, or its plan, and only report."""
 
 from collections.abc import Callable, Iterator
 
 from specc.checks.adapters import check_targets
 from specc.checks.durations import check_checkpoints, check_repetition, check_warmup
-from specc.checks.lowering import check_filters, check_lowering
+from specc.checks.lowering import check_engines, check_filters, check_lowering
 from specc.diagnostics import Finding
-from specc.ir import Experiment
+from specc.ir import Experiment, Plan
 
 Check = Callable[[Experiment], Iterator[Finding]]
+PlanCheck = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     check_warmup,
@@ -18,3 +19,6 @@ CHECKS: tuple[Check, ...] = (
     check_lowering,
     check_filters,
 )
+
+# What only the layout, the machines or the predicted times can tell.
+PLAN_CHECKS: tuple[PlanCheck, ...] = (check_engines,)

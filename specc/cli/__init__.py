@@ -9,7 +9,7 @@ import traceback
 import click
 
 from specc import __version__
-from specc.cli import compiling, queries, running
+from specc.cli import compiling, language, queries, running
 
 BUG = 70
 """Exit code of a bug in specc (sysexits.h, EX_SOFTWARE)."""
@@ -21,7 +21,15 @@ def specc() -> None:
     """Compile, plan, run and compare language-model experiments from one YAML spec."""
 
 
-for command in (*compiling.COMMANDS, *running.COMMANDS, queries.runs, queries.compare, queries.sql, queries.sync):
+for command in (
+    *compiling.COMMANDS,
+    *language.COMMANDS,
+    *running.COMMANDS,
+    queries.runs,
+    queries.compare,
+    queries.sql,
+    queries.sync,
+):
     specc.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""`check`, `compile`, `plan`, `explain`: nothing is executed."""
+"""`check`, `compile`, `plan`: nothing is executed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import click
 
 from specc import driver, ir
 from specc.cli import show
-from specc.diagnostics import pages
-from specc.diagnostics.near import nearest
 from specc.diagnostics.render import FORMATS
 
 if TYPE_CHECKING:
@@ -88,22 +86,7 @@ def plan(spec: Path, sets: tuple[str, ...], as_json: bool) -> None:
     click.echo(json.dumps(to_json(outcome.plan), indent=2) if as_json else render(outcome.plan))
 
 
-@click.command()
-@click.argument("code", required=False)
-def explain(code: str | None) -> None:
-    """Print the page of a diagnostic CODE, or the list of all codes."""
-    if code is None:
-        for known in pages.codes():
-            click.echo(f"{known}  {pages.title(known)}")
-        return
-    page = pages.page(code.upper())
-    if page is None:
-        near = nearest(code, [known.lower() for known in pages.codes()])
-        fail(f"there is no diagnostic {code}" + (f"; did you mean {near.upper()}?" if near else ""))
-    click.echo(page)
-
-
-COMMANDS: tuple[click.Command, ...] = (check, compile_, plan, explain)
+COMMANDS: tuple[click.Command, ...] = (check, compile_, plan)
 
 
 def emitted(plan: ir.Plan) -> tuple[Any, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Severity = Literal["error", "warning", "note"]
+Severity = Literal["error", "warning", "note", "off"]
+"""`off` is a warning that is shown only where it is asked for."""
 Path = tuple[str | int, ...]
 
 

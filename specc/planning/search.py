@@ -281,7 +281,7 @@ def _too_large(stage: Stage, planned: StagePlan, cluster: Cluster) -> Finding | 
         return None
     device = article(cluster.device.title)
     return Finding(
-        "SPC407",
+        "SPC417",
         f"the weights take {gib(memory.total)}, and {device} offers {gib(limit)}",
         (At(("stages", stage.name)), At(("cluster", "device"))),
         (f"this version scores a model on one device: stage `{stage.name}` would run out of memory",),

@@ -156,7 +156,7 @@ def test_what_does_not_train_has_no_layout_and_says_why():
 
 def test_a_model_too_large_for_the_device_that_scores_it_is_a_warning():
     _, findings = plan_experiment(experiment(LLAMA_70B, stage(Evaluation((), (), (), None, 8))), cluster())
-    assert [(finding.code, finding.severity) for finding in findings] == [("SPC407", "warning")]
+    assert [(finding.code, finding.severity) for finding in findings] == [("SPC417", "warning")]
 
 
 def test_json_has_the_documented_keys_and_is_json():

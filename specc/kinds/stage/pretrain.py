@@ -49,7 +49,7 @@ class Pretrain(TrainingStage):
             headline = f"a sample of {self.sample.tokens:,} tokens is longer than the context of {context_length:,}"
             note = "the runner cuts it: a model is trained for its context only"
             help_text = f"use at most {context_length:,}"
-            yield Finding("SPC504", headline, at, (note,), help=help_text, severity="warning")
+            yield Finding("SPC515", headline, at, (note,), help=help_text, severity="warning")
 
     def lower(self, context: StageContext) -> ir.Training:
         """Every weight is trained."""

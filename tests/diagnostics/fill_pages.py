@@ -1,0 +1,38 @@
+"""`python -m tests.diagnostics.fill_pages SPC102 ...`: write what specc says into pages, to be read before a commit.
+
+A new page needs its title, its meaning, both specs, and between them a `text` block whose first line is the command.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from specc.diagnostics import pages
+from tests.diagnostics.test_pages import FENCES
+
+FOLDER = Path(pages.__file__).parent
+
+
+def fill(code: str) -> None:
+    """Replace the expected output of one page by what its command says about its first spec."""
+    path = FOLDER / f"{code}.md"
+    text = path.read_text(encoding="utf-8")
+    bad, shown, _ = FENCES.findall(text)
+    command = shown.partition("\n")[0]
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "spec.yaml").write_text(bad, encoding="utf-8")
+        arguments = command.removeprefix("$ specc ").split()
+        done = subprocess.run(
+            [sys.executable, "-m", "specc", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+    said = done.stderr.strip("\n")
+    path.write_text(text.replace(f"```text\n{shown}```", f"```text\n{command}\n{said}\n```"), encoding="utf-8")
+    print(f"{code}\n{said}\n")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        fill(name)
