@@ -5,21 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LETTERS_PER_SLIP = 6
+"""One slip in a short word, two in a word of twelve letters."""
+
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, or None when none is near."""
     known = list(choices)
     if word.lower() in known:
         return word.lower()
-    for end in ("_", ""):
-        longer = [choice for choice in known if len(word) > 2 and choice.startswith(f"{word.lower()}{end}")]
-        if longer:
-            return min(longer, key=len)
-    found = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return found[0] if found else None
+    # `h100` is `h100_sxm` cut short, and not `h200` with a digit wrong.
+    return _longer(word, "_", known) or slip(word, known) or _longer(word, "", known) or _alike(word, known)
 
 
 def slip(word: str, choices: Iterable[str]) -> str | None:
-    """The choice from which `word` differs by a slip of the keyboard, such as a letter left out."""
-    found = get_close_matches(word.lower(), list(choices), n=1, cutoff=0.85)
+    """The choice from which `word` differs by slips of the keyboard: a letter left out, doubled, wrong, exchanged."""
+    lowered = word.lower()
+    near = [(distance(lowered, choice.lower()), choice) for choice in choices]
+    allowed = [(far, choice) for far, choice in near if far <= max(1, len(choice) // _LETTERS_PER_SLIP)]
+    return min(allowed, key=lambda pair: pair[0])[1] if allowed else None
+
+
+def distance(a: str, b: str) -> int:
+    """Insertions, deletions, replacements and exchanges of neighbours between two words (Damerau 1964)."""
+    if abs(len(a) - len(b)) > max(1, max(len(a), len(b)) // _LETTERS_PER_SLIP):
+        # Too far for any caller: longer words are not worth the table.
+        return max(len(a), len(b))
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        above, row = row, [i]
+        for j, other in enumerate(b, 1):
+            best = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                best = min(best, before[j - 2] + 1)
+            row.append(best)
+        before = above
+    return row[-1]
+
+
+def _longer(word: str, end: str, choices: list[str]) -> str | None:
+    longer = [choice for choice in choices if len(word) > 2 and choice.startswith(f"{word.lower()}{end}")]
+    return min(longer, key=len, default=None)
+
+
+def _alike(word: str, choices: list[str]) -> str | None:
+    found = get_close_matches(word.lower(), choices, n=1, cutoff=0.6)
     return found[0] if found else None

@@ -41,7 +41,7 @@ def kinds(path: Path, root: Tree, *, having: str = "kind") -> list[str]:
 
 def meant(path: Path, root: Tree, key: str) -> str | None:
     """The legal key that an unknown one was surely meant to be: a synonym, or a slip of the keyboard."""
-    known = keys(path, root)
+    known = _by_need(path, root)
     word = SYNONYMS.get(key, key)
     if word in known:
         return word
@@ -116,6 +116,14 @@ def where(key: str, root: Tree, path: Path) -> list[str]:
         general.append(f"under `{shown}`" + ("" if everywhere else f" of kind `{_tags(model)[0]}`"))
     named = [f"under `{'.'.join(real)}`" if real else "at the top level" for real in concrete if real != path]
     return list(dict.fromkeys([*named, *general]))
+
+
+def _by_need(path: Path, root: Tree) -> list[str]:
+    """Legal keys of a section, those first that it lacks and needs, and those last that it has."""
+    model, node = _section(path, root), _node(path, root)
+    written = node.entries if isinstance(node, Tree) else {}
+    found = {} if model is None else fields(model)
+    return sorted(found, key=lambda key: (key in written, not found[key].is_required()))
 
 
 def _shared(parts: tuple[str, ...], path: Path) -> int:
