@@ -14,7 +14,7 @@ from specc.source.tree import Entry, Mapping, Node, Scalar, Sequence
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A spec has hundreds of values. Aliases that multiply, or nesting that exhausts the stack, are mistakes or attacks.
-_MOST_NODES = 200_000
+_MOST_NODES = 60_000
 _DEEPEST = 60
 _PLAIN = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in _PLAIN)

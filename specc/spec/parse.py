@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from string import punctuation
 
 from pydantic import ValidationError
@@ -35,6 +36,8 @@ _TAKES = {
 # Words that were booleans in YAML 1.1.
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _LONGEST_QUOTE = 40
+# What a person reads at once. A file with more is another file than was meant, or was written by a program.
+_MOST = 200
 _LIMITS = {
     "greater_than": ("gt", "more than {}"),
     "greater_than_equal": ("ge", "at least {}"),
@@ -56,8 +59,17 @@ def parse(source: Source) -> Spec:
 
 
 def _findings(root: Mapping, errors: list[ErrorDetails]) -> list[Finding]:
-    findings = [_finding(root, group) for group in refusals(root, errors)]
-    return sorted(findings, key=lambda finding: finding.code in ("SPC005",))
+    findings = [_finding(root, group) for group in refusals(root, errors[:_MOST])]
+    findings.sort(key=lambda finding: finding.code in ("SPC005",))
+    return [*findings, *_not_shown(len(errors) - _MOST)]
+
+
+def _not_shown(count: int) -> Iterator[Finding]:
+    if count > 0:
+        headline = f"{count:,} more mistakes are not shown"
+        yield Finding(
+            "SPC040", headline, (At((), of_key=True),), help="mend those above first, or look whether this is a spec"
+        )
 
 
 def _finding(root: Mapping, group: list[Refusal]) -> Finding:
