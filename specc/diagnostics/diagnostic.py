@@ -35,6 +35,44 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Change:
+    """One step of a remedy, in paths: of the spec in a `Finding`, of one file in a `Fix`."""
+
+    act: Literal["replace", "rename", "delete", "move"]
+    path: Path
+    text: str = ""
+    """The value to write (`replace`), the name to write (`rename`)."""
+    to: Path = ()
+    """The section that an entry moves to."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Text that stands in the place of a span; an empty span inserts, an empty text deletes."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
+class Fix:
+    """Edits that mend one mistake, all of them together. A safe one leaves no doubt about what was meant."""
+
+    safe: bool
+    edits: tuple[Edit, ...]
+    changes: tuple[Change, ...]
+    """What the file says after the edits, against which they are checked."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What would mend a finding, before its places are known."""
+
+    changes: tuple[Change, ...]
+    safe: bool
+
+
+@dataclass(frozen=True)
 class Diagnostic:
     """One mistake: one fact as headline, every place that takes part, the arithmetic, and a way out."""
 
@@ -44,6 +82,7 @@ class Diagnostic:
     labels: tuple[Label, ...] = ()
     notes: tuple[str, ...] = ()
     help: str | None = None
+    fix: Fix | None = None
 
     @property
     def primary(self) -> Label | None:
@@ -70,3 +109,4 @@ class Finding:
     notes: tuple[str, ...] = ()
     help: str | None = None
     severity: Severity = "error"
+    remedy: Remedy | None = None

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping as ReadOnly
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from specc import resources
 from specc.diagnostics import Diagnostic, Finding, Label, Span
 from specc.diagnostics.diagnostic import Path as SpecPath
 from specc.source import extends, overrides
+from specc.source.edits import fix_of
 from specc.source.reader import SpecErrors, parse
 from specc.source.tree import Mapping, Node, child
+
+
+BYTE_ORDER_MARK = "\ufeff"
+_LARGEST = 2**20
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Source:
     root: Mapping
     texts: ReadOnly[str, str]
     overrides: tuple[str, ...] = ()
+    files: ReadOnly[str, Path] = field(default_factory=dict)
+    """Where the files lie that took part, by the names under which `texts` has them."""
 
     def span(self, path: SpecPath, *, of_key: bool = False) -> Span:
         """Where a path was written: its value or its key, else the nearest mapping above it."""
@@ -43,16 +50,20 @@ class Source:
             span = self.span(at.path, of_key=at.of_key)
             if all(label.span != span for label in labels):
                 labels.append(Label(span, at.text, primary=index == 0))
-        return Diagnostic(finding.code, finding.severity, finding.headline, tuple(labels), finding.notes, finding.help)
+        shown = tuple(labels)
+        fix = None if finding.remedy is None else fix_of(finding.remedy, self.root, dict(self.texts))
+        return Diagnostic(finding.code, finding.severity, finding.headline, shown, finding.notes, finding.help, fix)
 
 
-def read(file: Path, sets: tuple[str, ...] = ()) -> Source:
-    """Read a spec with its presets and overrides; SpecErrors when a part of it cannot be read."""
+def read(file: Path, sets: tuple[str, ...] = (), edited: ReadOnly[Path, str] | None = None) -> Source:
+    """Read a spec with its presets and overrides; `edited` texts stand for files. SpecErrors when a part is no text."""
     texts: dict[str, str] = {}
+    files: dict[str, Path] = {}
 
     def read_text(path: Path) -> str:
-        text = _text(path, show(path))
+        text = edited[path] if edited and path in edited else _text(path, show(path))
         texts[show(path)] = text
+        files[show(path)] = path
         return text
 
     def show(path: Path) -> str:
@@ -62,7 +73,7 @@ def read(file: Path, sets: tuple[str, ...] = ()) -> Source:
         root = _joined(file.resolve(), sets, texts, show, read_text)
     except SpecErrors as errors:
         raise SpecErrors(errors.diagnostics, texts) from None
-    return Source(show(file.resolve()), root, texts, sets)
+    return Source(show(file.resolve()), root, texts, sets, files)
 
 
 def _joined(
@@ -91,7 +102,12 @@ def _joined(
 
 def _text(path: Path, name: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) <= _LARGEST:
+            # Line ends stay as they are, for edits; a byte order mark is no part of the text.
+            return data.decode("utf-8").removeprefix(BYTE_ORDER_MARK)
+        problem = f"this file has more than {_LARGEST:,} bytes, and no spec does"
     except FileNotFoundError:
         problem = "there is no such file"
     except IsADirectoryError:

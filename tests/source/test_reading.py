@@ -104,7 +104,7 @@ def test_a_preset_that_cannot_be_is_a_diagnostic(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("override", "code", "column"),
     [
-        ("a.x=[1", "SPC001", 5),
+        ("a.x=[1", "SPC001", 7),
         ("a.x=}", "SPC001", 5),
         ("a.x=b: c: d", "SPC001", 9),
         ("a.x=!!set 5", "SPC001", 5),
