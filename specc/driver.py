@@ -14,6 +14,7 @@ from specc import ir
 from specc.checks import CHECKS, PLAN_CHECKS
 from specc.checks.lowering import refuse_lowering
 from specc.diagnostics import At, Diagnostic, Finding
+from specc.diagnostics.levels import Levels, check_levels, check_use, levelled
 from specc.diagnostics.near import nearest
 from specc.passes import PASSES
 from specc.planning import DEVICES, plan_experiment, predictions
@@ -27,6 +28,10 @@ from specc.spec.variant import variant
 
 if TYPE_CHECKING:
     from specc.backends import Artifact
+
+
+DEFAULT = Levels()
+"""Each code as loud as it says of itself."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,17 @@ class Outcome:
         return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
 
 
-def check(path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = ()) -> Outcome:
+def check(
+    path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = (), levels: Levels = DEFAULT
+) -> Outcome:
     """Read, parse, lower, check and plan a spec; `stages` are asked for by name, and must have code."""
     try:
-        return check_source(read(path, sets), stages)
+        return check_source(read(path, sets), stages, levels)
     except SpecErrors as errors:
         return Outcome(None, errors.diagnostics, errors.texts)
 
 
-def check_source(source: Source, stages: tuple[str, ...] = ()) -> Outcome:
+def check_source(source: Source, stages: tuple[str, ...] = (), levels: Levels = DEFAULT) -> Outcome:
     """The same for a spec that has been read already."""
     try:
         spec = parse(source)
@@ -63,6 +70,7 @@ def check_source(source: Source, stages: tuple[str, ...] = ()) -> Outcome:
     if not any(finding.severity == "error" for finding in findings):
         plan, more = _plan(source, spec, stages)
         findings += more
+    findings = _levelled(spec, findings, levels, complete=plan is not None)
     diagnostics = tuple(source.locate(finding) for finding in findings)
     outcome = Outcome(plan, diagnostics, source.texts)
     return Outcome(None, diagnostics, source.texts) if outcome.failed else outcome
@@ -79,6 +87,13 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     parameters = plan.experiment.model.parameters
     predicted = {stage.stage: predictions(stage, parameters) for stage in plan.stages}
     return (*formatted, manifest.emit(plan, formatted, predicted))
+
+
+def _levelled(spec: Spec, findings: list[Finding], levels: Levels, *, complete: bool) -> list[Finding]:
+    own = Levels(spec.allow, spec.warn)
+    if own.allow or own.warn:
+        findings = [*findings, *check_levels(own), *(check_use(own, findings) if complete else ())]
+    return levelled(findings, own, levels)
 
 
 def _plan(source: Source, spec: Spec, stages: tuple[str, ...]) -> tuple[ir.Plan, list[Finding]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import click
 
 from specc import driver, ir
 from specc.cli import show
+from specc.diagnostics.levels import WARNINGS, Levels, refuse
 from specc.diagnostics.render import FORMATS
 
 if TYPE_CHECKING:
@@ -24,17 +27,51 @@ SETS = click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="
 FORMAT = click.option("--format", "form", type=click.Choice(FORMATS), default="full", help="Form of diagnostics.")
 
 
+def _codes(act: str) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], tuple[str, ...]]:
+    def check_codes(context: click.Context, parameter: click.Parameter, codes: tuple[str, ...]) -> tuple[str, ...]:
+        for code in codes:
+            said = None if act == "deny" and code == WARNINGS else refuse(code, act)
+            if said is not None:
+                raise click.BadParameter(f"{said[1]}; {said[2]}", context, parameter)
+        return codes
+
+    return check_codes
+
+
+def lint_levels(command: Callable[..., None]) -> Callable[..., None]:
+    """`--allow`, `--warn`, `--deny`: handed to the command as one `levels`."""
+
+    @wraps(command)
+    def run(allow: tuple[str, ...], warn: tuple[str, ...], deny: tuple[str, ...], **others: Any) -> None:
+        command(levels=Levels(allow, warn, deny), **others)
+
+    told = {
+        "deny": "Make an error of a code, or of all `warnings`; may be repeated.",
+        "warn": "Make a warning of a code, also of one that is off; may be repeated.",
+        "allow": "Do not report a code; may be repeated.",
+    }
+    for act, text in told.items():
+        run = click.option(f"--{act}", multiple=True, metavar="CODE", callback=_codes(act), help=text)(run)
+    return run
+
+
 @click.command()
 @SPEC
 @SETS
 @FORMAT
-def check(spec: Path, sets: tuple[str, ...], form: str) -> None:
+@lint_levels
+@click.option("--fix", "fixing", is_flag=True, help="Apply the safe fixes to the files, and show them as a diff.")
+@click.option("--diff", "only_diff", is_flag=True, help="Show what --fix would do, and write nothing.")
+def check(spec: Path, sets: tuple[str, ...], form: str, levels: Levels, fixing: bool, only_diff: bool) -> None:
     """Say what is wrong with SPEC, all of it, in under a second."""
-    outcome = driver.check(spec, sets)
+    if fixing or only_diff:
+        outcome = _fix(spec, sets, levels, form, only_diff=only_diff)
+    else:
+        outcome = driver.check(spec, sets, levels=levels)
     show.diagnostics(outcome, form)
     if outcome.plan is None:
         sys.exit(1)
-    if form == "full":
+    if form == "full" and not only_diff:
         click.echo(f"{spec}: ok, {_facts(outcome.plan)}")
 
 
@@ -46,11 +83,19 @@ def check(spec: Path, sets: tuple[str, ...], form: str) -> None:
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit code 3 when the folder is stale.")
 @click.option("--force", is_flag=True, help="Overwrite files that were edited by hand.")
 @FORMAT
+@lint_levels
 def compile_(
-    spec: Path, sets: tuple[str, ...], out: Path, stages: tuple[str, ...], only_check: bool, force: bool, form: str
+    spec: Path,
+    sets: tuple[str, ...],
+    out: Path,
+    stages: tuple[str, ...],
+    only_check: bool,
+    force: bool,
+    form: str,
+    levels: Levels,
 ) -> None:
     """Write the code, plans, jobs and suites of SPEC to OUT/NAME/."""
-    outcome = driver.check(spec, sets, stages)
+    outcome = driver.check(spec, sets, stages, levels)
     show.diagnostics(outcome, form)
     if outcome.plan is None:
         sys.exit(1)
@@ -75,11 +120,12 @@ def compile_(
 @SPEC
 @SETS
 @click.option("--json", "as_json", is_flag=True, help="Documented keys, for other programs.")
-def plan(spec: Path, sets: tuple[str, ...], as_json: bool) -> None:
+@lint_levels
+def plan(spec: Path, sets: tuple[str, ...], as_json: bool, levels: Levels) -> None:
     """Say what SPEC needs and costs before anything runs: memory, time, money, layout."""
     from specc.planning import render, to_json
 
-    outcome = driver.check(spec, sets)
+    outcome = driver.check(spec, sets, levels=levels)
     show.diagnostics(outcome, "full")
     if outcome.plan is None:
         sys.exit(1)
@@ -106,6 +152,29 @@ def fail(message: str) -> None:
     """One line to stderr, exit code 1."""
     click.echo(f"error: {message}", err=True)
     sys.exit(1)
+
+
+def _fix(spec: Path, sets: tuple[str, ...], levels: Levels, form: str, *, only_diff: bool) -> driver.Outcome:
+    """Fix what is safe; the diff goes to stdout, or to stderr where another program reads the diagnostics there."""
+    from specc import fixing
+
+    fixed = fixing.fix(spec, sets, lambda source: driver.check_source(source, levels=levels))
+    aside = form != "full"
+    if fixed.changed:
+        click.echo(fixing.diff(fixed), nl=False, err=aside)
+    if not only_diff:
+        try:
+            fixing.write(fixed)
+        except (OSError, ValueError) as error:
+            fail(f"nothing was fixed: {error}")
+    for reason in fixed.refused:
+        click.echo(f"not fixed: {reason}", err=True)
+    count = f"{fixed.mended} {'mistake' if fixed.mended == 1 else 'mistakes'}"
+    if fixed.mended:
+        click.echo(f"would fix {count}" if only_diff else f"fixed {count}", err=True)
+    else:
+        click.echo("nothing here has a safe fix", err=True)
+    return fixed.outcome
 
 
 def _changes(folder: Path, written: Written, verb: str) -> None:

@@ -13,7 +13,8 @@ import click
 
 from specc import driver
 from specc.cli import show
-from specc.cli.compiling import SETS, SPEC, emitted, fail
+from specc.cli.compiling import SETS, SPEC, emitted, fail, lint_levels
+from specc.diagnostics.levels import Levels
 
 RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 _PLAN_DIGITS = 12
@@ -25,12 +26,15 @@ _PLAN_DIGITS = 12
 @SETS
 @RUNS
 @click.option("--fresh", is_flag=True, help="Start again even where a run exists already.")
-def run(spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, fresh: bool) -> None:
+@lint_levels
+def run(
+    spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, fresh: bool, levels: Levels
+) -> None:
     """Compile SPEC and execute its STAGES (default: all) here. What is complete is kept; what was stopped resumes."""
-    outcome = driver.check(spec, sets, stages)
+    outcome = driver.check(spec, sets, stages, levels)
     if outcome.plan is not None and not stages:
         stages = tuple(stage.name for stage in outcome.plan.experiment.stages)
-        outcome = driver.check(spec, sets, stages)
+        outcome = driver.check(spec, sets, stages, levels)
     show.diagnostics(outcome, "full")
     if outcome.plan is None:
         sys.exit(1)

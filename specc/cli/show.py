@@ -28,5 +28,5 @@ def diagnostics(outcome: Outcome, form: str) -> None:
         click.echo(render(loud, outcome.texts, "full", colour=colours(sys.stderr)) + "\n", err=True)
     if quiet:
         click.echo(render(quiet, outcome.texts, "concise") + "\n", err=True)
-    if outcome.failed:
+    if outcome.failed or any(d.fix is not None and d.fix.safe for d in outcome.diagnostics):
         click.echo(summary(outcome.diagnostics), err=True)

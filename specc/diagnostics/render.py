@@ -28,7 +28,9 @@ def render(diagnostics: tuple[Diagnostic, ...], texts: Mapping[str, str], form: 
 def summary(diagnostics: tuple[Diagnostic, ...]) -> str:
     """Such as `2 errors, 1 warning`."""
     counts = [(kind, sum(d.severity == kind for d in diagnostics)) for kind in ("error", "warning", "note")]
-    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts if count)
+    fixable = sum(d.fix is not None and d.fix.safe for d in diagnostics)
+    words = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts if count]
+    return ", ".join([*words, *([f"{fixable} fixable with --fix"] if fixable else [])])
 
 
 def _concise(diagnostic: Diagnostic) -> str:

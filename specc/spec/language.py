@@ -107,15 +107,20 @@ def where(key: str, root: Tree, path: Path) -> list[str]:
     """Sections other than that at `path` that have this key: this spec's own first, nearest to `path` first."""
     sections = list(_sections(Spec, ()))
     found = [(section, model) for section, model in sections if key in fields(model)]
-    concrete = [real for section, _ in found for real in _instances(section, root) if _takes(real, key, root)]
-    concrete.sort(key=lambda real: -_shared(real, path))
     general = []
     for section, model in found:
         shown = ".".join(section).replace(ANY, "NAME")
         everywhere = all(key in fields(other) for same, other in sections if same == section)
         general.append(f"under `{shown}`" + ("" if everywhere else f" of kind `{_tags(model)[0]}`"))
-    named = [f"under `{'.'.join(real)}`" if real else "at the top level" for real in concrete if real != path]
+    named = [f"under `{'.'.join(real)}`" if real else "at the top level" for real in places(key, root, path)]
     return list(dict.fromkeys([*named, *general]))
+
+
+def places(key: str, root: Tree, path: Path) -> list[tuple[str, ...]]:
+    """Sections of this spec other than that at `path` that take this key, nearest to `path` first."""
+    found = dict.fromkeys(section for section, model in _sections(Spec, ()) if key in fields(model))
+    concrete = [real for section in found for real in _instances(section, root) if _takes(real, key, root)]
+    return sorted((real for real in concrete if real != path), key=lambda real: -_shared(real, path))
 
 
 def _by_need(path: Path, root: Tree) -> list[str]:

@@ -9,13 +9,15 @@ from string import punctuation
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from specc.diagnostics import At, Finding
+from specc.diagnostics import At, Finding, Remedy
+from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
 from specc.source import Source, SpecErrors
 from specc.source.scalars import resolve
 from specc.source.tree import Mapping, Node, Scalar, Sequence, child, to_data
 from specc.spec import language
 from specc.spec.refusals import ARITY, KIND, MISSING, UNKNOWN, Refusal, refusals
+from specc.spec.remedies import move_key, rename_key, replace_value, replace_word
 from specc.spec.spec import Spec
 from specc.spec.synonyms import SYNONYMS
 
@@ -119,7 +121,8 @@ def _allowed(refusal: Refusal) -> str:
 def _unknown_key(root: Mapping, refusal: Refusal) -> Finding:
     key, path = refusal.key or "", refusal.path
     headline = f"{language.section_name(path, root)} has no key `{_cut(key)}`"
-    return Finding("SPC003", headline, (At((*path, key), of_key=True),), help=_instead(root, refusal))
+    at = (At((*path, key), of_key=True),)
+    return Finding("SPC003", headline, at, help=_instead(root, refusal), remedy=_remedy(root, path, key))
 
 
 def _instead(root: Mapping, refusal: Refusal) -> str:
@@ -137,6 +140,27 @@ def _instead(root: Mapping, refusal: Refusal) -> str:
         return f"`{word}` belongs {elsewhere[0]}"
     near = language.nearest_key(path, root, key)
     return f"did you mean `{near}`?" if near else f"its keys are {_list(language.keys(path, root))}"
+
+
+def _remedy(root: Mapping, path: Path, key: str) -> Remedy | None:
+    """The remedy of an unknown key: the same order of guesses as in `_instead`."""
+    meant = "kind" if not language.keys(path, root) else language.meant(path, root, key)
+    if meant is not None:
+        return rename_key(root, path, key, meant)
+    if language.kinds(path, root, having=SYNONYMS.get(key, key)):
+        return None
+    if language.where(SYNONYMS.get(key, key), root, path):
+        return move_key(root, path, key, _mistakes)
+    near = language.nearest_key(path, root, key)
+    return None if near is None else rename_key(root, path, key, near)
+
+
+def _mistakes(root: Mapping) -> int:
+    try:
+        Spec.model_validate(to_data(root))
+    except ValidationError as error:
+        return error.error_count()
+    return 0
 
 
 def _missing_key(root: Mapping, refusal: Refusal) -> Finding:
@@ -158,7 +182,8 @@ def _unknown_kind(root: Mapping, refusal: Refusal) -> Finding:
         return Finding("SPC006", f"the {name} kind is a word, not {_shown(written)}", at, help=_kinds(kinds))
     near = nearest(written.text, kinds)
     help_text = f"did you mean `{near}`?" if near else _kinds(kinds)
-    return Finding("SPC006", f"no {name} kind `{_cut(written.text)}`", at, help=help_text)
+    remedy = replace_word(at[0].path, written.text, near, kinds) if near else None
+    return Finding("SPC006", f"no {name} kind `{_cut(written.text)}`", at, help=help_text, remedy=remedy)
 
 
 def _kinds(kinds: list[str]) -> str:
@@ -190,7 +215,8 @@ def _bad_unit(refusal: Refusal, node: Scalar) -> Finding:
         return Finding("SPC008", f"{key} is measured in {could}, not {shown}", at, help=f"such as `{example}`")
     tried = [f"`{node.text.strip()} {unit.removesuffix('s') if node.value == 1 else unit}`" for unit in counted]
     headline = f"{key} needs a unit" + (f": {shown} could be {could}" if len(units) > 1 else "")
-    return Finding("SPC008", headline, at, help=f"write {' or '.join(tried) or f'`{example}`'}")
+    remedy = replace_value(refusal.path, tried[0].strip("`")) if len(units) == 1 and len(tried) == 1 else None
+    return Finding("SPC008", headline, at, help=f"write {' or '.join(tried) or f'`{example}`'}", remedy=remedy)
 
 
 def _out_of_range(group: list[Refusal]) -> Finding:
@@ -224,9 +250,12 @@ def _wrong_type(root: Mapping, group: list[Refusal]) -> Finding:
     words = [word.strip("`") for word in takes if word.startswith("`")]
     near = _BOOLEANS.get(shown.strip("`").lower()) if first.type == "bool_type" else nearest(shown.strip("`"), words)
     help_text = f"did you mean `{near}`?" if near else _meaning(root, first)
-    return Finding(
-        "SPC004", f"{_name(first)} takes {' or '.join(takes)}, not {shown}", (At(first.path),), help=help_text
-    )
+    headline = f"{_name(first)} takes {' or '.join(takes)}, not {shown}"
+    remedy = None
+    if near:
+        is_word = first.type == "bool_type"
+        remedy = replace_value(first.path, near) if is_word else replace_word(first.path, _text(first.node), near, words)
+    return Finding("SPC004", headline, (At(first.path),), help=help_text, remedy=remedy)
 
 
 def _expected(refusal: Refusal) -> list[str]:

@@ -10,6 +10,7 @@ from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
 from specc.kinds.stage.evaluate import Evaluate
 from specc.kinds.stage.training import TrainingStage
+from specc.spec.remedies import replace_word
 from specc.spec.spec import Spec
 
 
@@ -56,7 +57,8 @@ def _one(name: str, at: Path, known: Iterable[str], code: str, what: str) -> Ite
     near = nearest(name, choices)
     listed = ", ".join(f"`{choice}`" for choice in choices) or "none"
     help_text = f"did you mean `{near}`?" if near else f"this spec has {listed}"
-    yield Finding(code, f"there is no {what} `{name}`", (At(at),), help=help_text)
+    remedy = replace_word(at, name, near, choices) if near else None
+    yield Finding(code, f"there is no {what} `{name}`", (At(at),), help=help_text, remedy=remedy)
 
 
 def _cycle(spec: Spec) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ class Spec(Node):
     name: Name = annotation("Name of the experiment.")
     description: str = annotation("What it is for, in a line.", "")
     tags: tuple[str, ...] = annotation("Words to find it by.", ())
+    allow: tuple[str, ...] = annotation("Codes of warnings and notes that are not to be reported.", ())
+    warn: tuple[str, ...] = annotation("Codes that are to be reported as warnings, also those that are off.", ())
     seed: int = identity("Seed of initial weights and data order.", ge=0, lt=2**63)
     tokenizer: Tokenizer = section("Text to ids.")
     model: Model = section("The architecture.")

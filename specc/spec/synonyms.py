@@ -65,3 +65,12 @@ SYNONYMS = {
     "base": "from",
 }
 """Foreign word to ours."""
+
+COUNTED = {
+    "max_steps": "steps",
+    "num_train_epochs": "epochs",
+    "epochs": "epochs",
+    "max_tokens": "tokens",
+    "warmup_steps": "steps",
+}
+"""What a bare number under a foreign word counts."""

@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "formatting": {"backends"},
     "writing": {"backends", "manifest"},
     "store": {"manifest"},
-    "cli": {"driver", "diagnostics", "formatting", "writing", "planning", "store", "backends", "ir", "spec", "kinds"},
+    "fixing": {"diagnostics", "driver", "resources", "source"},
+    "cli": {"driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec", "kinds"},
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "deepspeed", "submitit", "lm_eval", "datasets", "duckdb", "rich")
 
