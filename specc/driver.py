@@ -18,7 +18,8 @@ from specc.diagnostics.levels import Levels, check_levels, check_use, levelled
 from specc.diagnostics.near import nearest
 from specc.passes import PASSES
 from specc.planning import DEVICES, plan_experiment, predictions
-from specc.source import Source, SpecErrors, read
+from specc.source import DELETES, Source, SpecErrors, read
+from specc.spec.language import effects
 from specc.spec.lower import check as check_spec
 from specc.spec.lower import lower
 from specc.spec.parse import parse
@@ -49,9 +50,7 @@ class Outcome:
         return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
 
 
-def check(
-    path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = (), levels: Levels = DEFAULT
-) -> Outcome:
+def check(path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = (), levels: Levels = DEFAULT) -> Outcome:
     """Read, parse, lower, check and plan a spec; `stages` are asked for by name, and must have code."""
     try:
         return check_source(read(path, sets), stages, levels)
@@ -92,7 +91,8 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
 def _levelled(spec: Spec, findings: list[Finding], levels: Levels, *, complete: bool) -> list[Finding]:
     own = Levels(spec.allow, spec.warn)
     if own.allow or own.warn:
-        findings = [*findings, *check_levels(own), *(check_use(own, findings) if complete else ())]
+        wrong = list(check_levels(own))
+        findings = [*findings, *wrong, *(check_use(own, findings) if complete and not wrong else ())]
     return levelled(findings, own, levels)
 
 
@@ -111,10 +111,17 @@ def _name(source: Source, spec: Spec) -> str:
     """The name, with a variant where overrides make another experiment; where it runs is no part of the name."""
     resolved = tuple(settings(spec))
     identity = tuple(setting.path for setting in resolved if setting.effect == "identity")
-    telling = tuple(text for text in source.overrides if _touches(text.partition("=")[0], identity))
+    telling = tuple(text for text in source.overrides if _tells(source, text, identity))
     if not telling:
         return spec.name
     return f"{spec.name}@{variant(telling, tuple(setting.path for setting in resolved))}"
+
+
+def _tells(source: Source, override: str, identity: tuple[str, ...]) -> bool:
+    if override.startswith(DELETES):
+        # What is gone is among no settings: the language says whether it could have told anything.
+        return "identity" in effects(tuple(override[1:].split(".")), source.root)
+    return _touches(override.partition("=")[0], identity)
 
 
 def _touches(path: str, identity: tuple[str, ...]) -> bool:

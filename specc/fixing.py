@@ -1,4 +1,4 @@
-"""Safe fixes applied to the files that they stand in: again and again, until none remains, and written only at the end."""
+"""Safe fixes applied to the files that they stand in, until none remains; written only at the end."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def diff(fixed: Fixed) -> str:
 
 
 def write(fixed: Fixed) -> None:
-    """Write the files that change, each in one step. ValueError when one changed since it was read, OSError as it comes."""
+    """Write the files that change, each in one step. ValueError when one changed since it was read, and OSError."""
     marks = {}
     for path in fixed.changed:
         there = path.read_bytes().decode("utf-8")
@@ -117,7 +117,7 @@ def _apply(name: str, text: str, fixes: tuple[Fix, ...]) -> tuple[int, str]:
 
 
 def _is_users(path: Path, spec: Path) -> bool:
-    """Whether a file is the spec, or a preset that lies beside it or below the working folder and is not specc's own."""
+    """Whether a file is the spec, or a preset that lies beside it or below the working folder, and not specc's."""
     start, shipped = spec.resolve(), resources.specs().resolve()
     if path == start:
         return True

@@ -27,9 +27,7 @@ _PLAN_DIGITS = 12
 @RUNS
 @click.option("--fresh", is_flag=True, help="Start again even where a run exists already.")
 @lint_levels
-def run(
-    spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, fresh: bool, levels: Levels
-) -> None:
+def run(spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, fresh: bool, levels: Levels) -> None:
     """Compile SPEC and execute its STAGES (default: all) here. What is complete is kept; what was stopped resumes."""
     outcome = driver.check(spec, sets, stages, levels)
     if outcome.plan is not None and not stages:

@@ -1,12 +1,13 @@
-"""How loud a diagnostic is: what a code says of itself, what the spec allows or asks for, what the command line insists on."""
+"""How loud a diagnostic is: as its code says, as the spec allows or asks for, as the command line insists."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from specc.diagnostics import pages
-from specc.diagnostics.diagnostic import At, Finding, Severity
+from specc.diagnostics.diagnostic import At, Change, Finding, Remedy, Severity
 from specc.diagnostics.near import nearest
 
 WARNINGS = "warnings"
@@ -42,7 +43,9 @@ def check_levels(spec: Levels) -> Iterator[Finding]:
         for index, code in enumerate(codes):
             said = refuse(code, name)
             if said is not None:
-                yield Finding(said[0], said[1], (At((name, index)),), help=said[2])
+                near = re.search(r"SPC\d+", said[2])
+                right = None if near is None else Remedy((Change("replace", (name, index), near[0]),), safe=False)
+                yield Finding(said[0], said[1], (At((name, index)),), help=said[2], remedy=right)
     for code in dict.fromkeys(code for code in spec.allow if code in spec.warn):
         at = (At(("warn", spec.warn.index(code)), "asked for"), At(("allow", spec.allow.index(code)), "not wanted"))
         yield Finding("SPC014", f"`{code}` is both under `allow` and under `warn`", at, help="keep one of the two")

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import groupby
+from typing import Any
 
 from click import style
 
-from specc.diagnostics.diagnostic import Diagnostic, Label
+from specc.diagnostics.diagnostic import Diagnostic
+from specc.diagnostics.excerpts import excerpt, plain
 
 FORMATS = ("full", "concise", "json", "github")
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -18,9 +20,10 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 def render(diagnostics: tuple[Diagnostic, ...], texts: Mapping[str, str], form: str, *, colour: bool = False) -> str:
     """All diagnostics in one format; `texts` are the files that they quote, by name. Empty for none."""
     if form == "json":
-        return json.dumps([asdict(diagnostic) for diagnostic in diagnostics], indent=2, ensure_ascii=False)
+        return json.dumps([_json(diagnostic) for diagnostic in diagnostics], indent=2, ensure_ascii=False)
     if form == "full":
-        return "\n\n".join(_full(diagnostic, texts, colour=colour) for diagnostic in diagnostics)
+        lines = {file: text.splitlines() for file, text in texts.items()}
+        return "\n\n".join(_full(diagnostic, lines, colour=colour) for diagnostic in diagnostics)
     one_line: Callable[[Diagnostic], str] = _concise if form == "concise" else _github
     return "\n".join(one_line(diagnostic) for diagnostic in diagnostics)
 
@@ -33,28 +36,56 @@ def summary(diagnostics: tuple[Diagnostic, ...]) -> str:
     return ", ".join([*words, *([f"{fixable} fixable with --fix"] if fixable else [])])
 
 
+def _json(diagnostic: Diagnostic) -> dict[str, Any]:
+    """The documented keys (docs/diagnostics.md)."""
+    fix = None
+    if diagnostic.fix is not None:
+        fix = {"safe": diagnostic.fix.safe, "edits": [asdict(edit) for edit in diagnostic.fix.edits]}
+    return {
+        "code": diagnostic.code,
+        "severity": diagnostic.severity,
+        "headline": diagnostic.headline,
+        "labels": [asdict(label) for label in diagnostic.labels],
+        "notes": list(diagnostic.notes),
+        "help": diagnostic.help,
+        "fix": fix,
+    }
+
+
 def _concise(diagnostic: Diagnostic) -> str:
-    return f"{_location(diagnostic)}: {diagnostic.severity}[{diagnostic.code}]: {diagnostic.headline}"
+    return f"{_location(diagnostic)}: {diagnostic.severity}[{diagnostic.code}]: {plain(diagnostic.headline)}"
 
 
 def _github(diagnostic: Diagnostic) -> str:
+    """Workflow commands (docs.github.com, "Workflow commands for GitHub Actions"); an override lies in no file."""
     level = {"error": "error", "warning": "warning", "note": "notice"}[diagnostic.severity]
-    place, label = "", diagnostic.primary
-    if label is not None:
-        place = f" file={label.span.file},line={label.span.line},col={label.span.column},"
-    text = diagnostic.headline if diagnostic.help is None else f"{diagnostic.headline}; {diagnostic.help}"
-    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return f"::{level}{place or ' '}title={diagnostic.code}::{escaped}"
+    label, properties = diagnostic.primary, {}
+    if label is not None and not label.span.file.startswith("--set "):
+        span = label.span
+        properties = {"file": span.file, "line": str(span.line), "col": str(span.column)}
+        if span.end_line == span.line:
+            properties |= {"endLine": str(span.end_line), "endColumn": str(span.end_column)}
+    properties["title"] = diagnostic.code
+    told = ",".join(
+        f"{key}={_escaped(value).replace(':', '%3A').replace(',', '%2C')}" for key, value in properties.items()
+    )
+    lines = [diagnostic.headline, *(f"note: {note}" for note in diagnostic.notes)]
+    lines += [] if diagnostic.help is None else [f"help: {diagnostic.help}"]
+    return f"::{level} {told}::{'%0A'.join(_escaped(line) for line in lines)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _location(diagnostic: Diagnostic) -> str:
     label = diagnostic.primary
-    return "spec" if label is None else f"{label.span.file}:{label.span.line}:{label.span.column}"
+    return "spec" if label is None else f"{plain(label.span.file)}:{label.span.line}:{label.span.column}"
 
 
-def _full(diagnostic: Diagnostic, texts: Mapping[str, str], *, colour: bool) -> str:
+def _full(diagnostic: Diagnostic, texts: Mapping[str, list[str]], *, colour: bool) -> str:
     paint = _painter(diagnostic.severity, colour=colour)
-    head = paint(f"{diagnostic.severity}[{diagnostic.code}]") + f": {diagnostic.headline}"
+    head = paint(f"{diagnostic.severity}[{diagnostic.code}]") + f": {plain(diagnostic.headline)}"
     ordered = sorted(diagnostic.labels, key=lambda label: (not label.primary, label.span))
     first = diagnostic.primary.span.file if diagnostic.primary else ""
     by_file = {file: list(labels) for file, labels in groupby(ordered, key=lambda label: label.span.file)}
@@ -67,47 +98,13 @@ def _full(diagnostic: Diagnostic, texts: Mapping[str, str], *, colour: bool) -> 
     for file, labels in by_file.items():
         arrow = f"{gutter[:-1] if file == first else gutter}{' -->' if file == first else ':::'}"
         lead = next((label for label in labels if label.primary), labels[0]).span
-        lines.append(f"{arrow} {file}:{lead.line}:{lead.column}")
-        lines += _excerpt(labels, texts.get(file, ""), width, paint)
+        lines.append(f"{arrow} {plain(file)}:{lead.line}:{lead.column}")
+        lines += excerpt(labels, texts.get(file, []), width, paint)
     if diagnostic.notes or diagnostic.help:
         lines.append(f"{gutter} |")
-    lines += [f"{gutter} = note: {note}" for note in diagnostic.notes]
-    lines += [f"{gutter} = help: {diagnostic.help}"] if diagnostic.help else []
+    lines += [f"{gutter} = note: {plain(note)}" for note in diagnostic.notes]
+    lines += [f"{gutter} = help: {plain(diagnostic.help)}"] if diagnostic.help else []
     return "\n".join(lines)
-
-
-def _excerpt(labels: list[Label], text: str, width: int, paint: Callable[[str], str]) -> list[str]:
-    source = text.splitlines()
-    lines = [f"{' ' * width} |"]
-    before = None
-    for number, group in groupby(sorted(labels, key=lambda label: label.span), key=lambda label: label.span.line):
-        if before is not None and number > before + 1:
-            lines.append("...")
-        before = number
-        quoted = source[number - 1].replace("\t", " ") if number <= len(source) else ""
-        lines.append(f"{number:>{width}} | {quoted}".rstrip())
-        lines += [f"{' ' * width} | {row}" for row in _underlines(list(group), quoted, paint)]
-    return lines
-
-
-def _underlines(labels: list[Label], quoted: str, paint: Callable[[str], str]) -> list[str]:
-    """One row of marks with the text of the last one, then a row for each other text, from right to left."""
-    marks = [" "] * (len(quoted) + 2)
-    for label in labels:
-        start, end = label.span.column - 1, _end_column(label, quoted)
-        for column in range(start, min(end, len(marks))):
-            marks[column] = "^" if label.primary else "-"
-    row = "".join(marks).rstrip()
-    last = labels[-1]
-    rows = [paint(row) + (f" {paint(last.text)}" if last.text else "")]
-    rows += [" " * (label.span.column - 1) + label.text for label in reversed(labels[:-1]) if label.text]
-    return rows
-
-
-def _end_column(label: Label, quoted: str) -> int:
-    span = label.span
-    end = span.end_column - 1 if span.end_line == span.line else len(quoted)
-    return max(end, span.column)
 
 
 def _painter(severity: str, *, colour: bool) -> Callable[[str], str]:

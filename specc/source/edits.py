@@ -1,4 +1,4 @@
-"""Remedies as edits of text: a file is changed by spans, and reads afterwards exactly as the remedy says, or not at all."""
+"""Remedies as edits of text: a file is changed by spans, and reads afterwards as the remedy says, or stays."""
 
 from __future__ import annotations
 
@@ -164,9 +164,7 @@ def _walk(node: Node, above: Path = ()) -> Iterator[tuple[Path, Span | None, Nod
         yield from _walk(below, (*above, part))
 
 
-def _moved(
-    change: Change, root: Mapping, tree: Mapping, local: Path, text: str
-) -> tuple[list[Edit], Change] | None:
+def _moved(change: Change, root: Mapping, tree: Mapping, local: Path, text: str) -> tuple[list[Edit], Change] | None:
     found, cut = _find(root, change.to), _cut(tree, local, text)
     if found is None or cut is None or not isinstance(found[1], Mapping) or not found[1].entries:
         return None
@@ -193,7 +191,7 @@ def _cut(tree: Mapping, path: Path, text: str) -> tuple[Edit, str] | None:
     end = node.span.end_column - 1
     entry = written[key.column - 1 : end]
     if _slice(text, section.span)[:1] == "{":
-        return _cut_flow(section, key, node, text), entry
+        return _cut_flow(section, key, node), entry
     if written[: key.column - 1].strip() or (written[end:].strip() and written[end:].strip()[0] != "#"):
         return None
     span = Span(key.file, key.line, 1, key.line + 1, 1)
@@ -202,7 +200,7 @@ def _cut(tree: Mapping, path: Path, text: str) -> tuple[Edit, str] | None:
     return Edit(span, ""), written[key.column - 1 :].rstrip()
 
 
-def _cut_flow(section: Mapping, key: Span, node: Node, text: str) -> Edit:
+def _cut_flow(section: Mapping, key: Span, node: Node) -> Edit:
     """With the comma after the entry, or before the last one."""
     entries = list(section.entries.values())
     index = next(index for index, entry in enumerate(entries) if entry.key == key)

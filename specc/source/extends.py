@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from specc import resources
 from specc.diagnostics import Diagnostic, Label, Span
+from specc.source.placeholders import KNOWN, filled, malformed, variables
 from specc.source.reader import SpecErrors, parse
 from specc.source.tree import Entry, Mapping, Node, Scalar, Sequence
 
@@ -76,12 +78,27 @@ def _load(name: Scalar, chain: Chain, show: Callable[[Path], str], read_text: Ca
 
 
 def _find(name: Scalar, folder: Path) -> Path:
+    place = _filled(name)
     for base in (folder, resources.specs()):
-        path = _file(base / name.text)
+        path = _file(base / place)
         if path is not None:
             return path
     shown = name.text if len(name.text) <= _LONGEST_QUOTE else f"{name.text[:_LONGEST_QUOTE]}..."
     return _fail("SPC011", f"there is no preset `{shown}` beside this file or among the presets", name.span)
+
+
+def _filled(name: Scalar) -> str:
+    """The path with its environment variables. What is read decides what the spec says, and not where it lay."""
+    problem = malformed(name.text)
+    if problem is not None:
+        _fail("SPC017", problem, name.span, f"a path may hold {KNOWN}")
+    values = {}
+    for variable in variables(name.text):
+        values[variable] = os.environ.get(variable, "")
+        if not values[variable]:
+            headline = f"the environment variable `{variable}` is not set"
+            _fail("SPC018", headline, name.span, f"set it, or write the path out: `export {variable}=...`")
+    return filled(name.text, values)
 
 
 def _file(path: Path) -> Path | None:
@@ -102,5 +119,5 @@ def _cycle(chain: Chain, show: Callable[[Path], str]) -> None:
     raise SpecErrors((Diagnostic("SPC009", "error", f"presets extend each other: {loop}", labels),))
 
 
-def _fail(code: str, headline: str, span: Span) -> Path:
-    raise SpecErrors((Diagnostic(code, "error", headline, (Label(span, primary=True),)),))
+def _fail(code: str, headline: str, span: Span, help_text: str | None = None) -> Path:
+    raise SpecErrors((Diagnostic(code, "error", headline, (Label(span, primary=True),), help=help_text),))

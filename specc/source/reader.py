@@ -158,7 +158,7 @@ class _Building:
         self.anchors[name] = _Anchor(span)
         return self.anchors[name]
 
-    def _alias(self, name: str, span: Span, depth: int) -> Node:
+    def _alias(self, name: Any, span: Span, depth: int) -> Node:
         anchor = self.anchors.get(name)
         if anchor is None:
             self.errors.append(_error("SPC001", f"there is no anchor `&{name}` above this alias", span))

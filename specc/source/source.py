@@ -15,7 +15,6 @@ from specc.source.edits import fix_of
 from specc.source.reader import SpecErrors, parse
 from specc.source.tree import Mapping, Node, child
 
-
 BYTE_ORDER_MARK = "\ufeff"
 _LARGEST = 2**20
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -40,7 +41,7 @@ def say_syntax(error: yaml.YAMLError, file: str, text: str, before: int) -> Diag
     if say is None:
         headline, labels, help_text = f"{problem} {context}".strip(), [(at, "")], None
     else:
-        headline, labels, help_text = say(_lines(text), at, marks[1] or at)
+        headline, labels, help_text = say(_Where(_lines(text), at, marks[1] or at))
     if "${" in text and "flow" in context:
         help_text = "put quotes around a text with `${...}`: its brace opens a mapping"
     spans = [(_span(file, place, before), words) for place, words in labels]
@@ -48,69 +49,82 @@ def say_syntax(error: yaml.YAMLError, file: str, text: str, before: int) -> Diag
     return Diagnostic("SPC001", "error", f"this is not YAML: {headline}", shown, help=help_text)
 
 
+@dataclass(frozen=True)
+class _Where:
+    """Where the parser gave up, and where what it was reading begins."""
+
+    lines: list[str]
+    at: _At
+    start: _At
+
+    @property
+    def line(self) -> str:
+        return self.lines[self.at[0] - 1] if self.at[0] <= len(self.lines) else ""
+
+
 _Said = tuple[str, list[tuple[_At, str]], str | None]
 
 
-def _colon(lines: list[str], at: _At, start: _At) -> _Said:
-    line = lines[at[0] - 1] if at[0] <= len(lines) else ""
-    if ":" in line[: at[1] - 1]:
-        return "a second `:` on this line", [(at, "")], _QUOTE
-    return "a key where none can stand", [(at, "")], _ALIGN
+def _colon(where: _Where) -> _Said:
+    line = where.line
+    if ":" in line[: where.at[1] - 1]:
+        return "a second `:` on this line", [(where.at, "")], _QUOTE
+    return "a key where none can stand", [(where.at, "")], _ALIGN
 
 
-def _no_colon(lines: list[str], at: _At, start: _At) -> _Said:
-    return "a key without a colon after it", [(start, "expected `:` after this word")], "write `key: value`"
+def _no_colon(where: _Where) -> _Said:
+    return "a key without a colon after it", [(where.start, "expected `:` after this word")], "write `key: value`"
 
 
-def _token(lines: list[str], at: _At, start: _At) -> _Said:
-    line = lines[at[0] - 1] if at[0] <= len(lines) else ""
-    mark = line[at[1] - 1 : at[1]]
+def _token(where: _Where) -> _Said:
+    line = where.line
+    mark = line[where.at[1] - 1 : where.at[1]]
     if mark == "\t" or "\t" in line[: len(line) - len(line.lstrip())]:
-        return _tab(lines, at, start)
-    return f"no value begins with `{mark}`", [(at, "")], "put quotes around it"
+        return _tab(where)
+    return f"no value begins with `{mark}`", [(where.at, "")], "put quotes around it"
 
 
-def _tab(lines: list[str], at: _At, start: _At) -> _Said:
-    return "a tab indents this line", [(at, "")], "indent with spaces"
+def _tab(where: _Where) -> _Said:
+    return "a tab indents this line", [(where.at, "")], "indent with spaces"
 
 
-def _open(what: str, close: str) -> Callable[[list[str], _At, _At], _Said]:
-    def say(lines: list[str], at: _At, start: _At) -> _Said:
-        labels = [(at, f"expected `,` or `{close}`"), (start, f"the {what} begins here")]
+def _open(what: str, close: str) -> Callable[[_Where], _Said]:
+    def say(where: _Where) -> _Said:
+        labels = [(where.at, f"expected `,` or `{close}`"), (where.start, f"the {what} begins here")]
         return f"the {what} is not closed", labels, None
 
     return say
 
 
-def _quote(lines: list[str], at: _At, start: _At) -> _Said:
-    return "the quotation mark is never closed", [(start, "it opens here")], None
+def _quote(where: _Where) -> _Said:
+    return "the quotation mark is never closed", [(where.start, "it opens here")], None
 
 
-def _indent(what: str) -> Callable[[list[str], _At, _At], _Said]:
-    def say(lines: list[str], at: _At, start: _At) -> _Said:
-        return f"expected {what} here", [(at, ""), (start, "as the one that begins here")], _ALIGN
+def _indent(what: str) -> Callable[[_Where], _Said]:
+    def say(where: _Where) -> _Said:
+        return f"expected {what} here", [(where.at, ""), (where.start, "as the one that begins here")], _ALIGN
 
     return say
 
 
-def _version(lines: list[str], at: _At, start: _At) -> _Said:
-    return "no YAML has this version", [(at, "")], "leave the line out"
+def _version(where: _Where) -> _Said:
+    return "no YAML has this version", [(where.at, "")], "leave the line out"
 
 
-def _document(lines: list[str], at: _At, start: _At) -> _Said:
-    return "text after the end of the document, or before its beginning", [(at, "")], "a spec is one document"
+def _document(where: _Where) -> _Said:
+    return "text after the end of the document, or before its beginning", [(where.at, "")], "a spec is one document"
 
 
-def _content(lines: list[str], at: _At, start: _At) -> _Said:
-    return "expected a value here", [(at, "")], None
+def _content(where: _Where) -> _Said:
+    return "expected a value here", [(where.at, "")], None
 
 
-def _escape(lines: list[str], at: _At, start: _At) -> _Said:
-    return "there is no such escape", [(at, "")], "use 'single quotes', in which a backslash is a backslash"
+def _escape(where: _Where) -> _Said:
+    return "there is no such escape", [(where.at, "")], "use 'single quotes', in which a backslash is a backslash"
 
 
 # The words of libyaml (scanner.c, parser.c).
-_SAYINGS: dict[str, Callable[[list[str], _At, _At], _Said]] = {
+_SAYINGS: dict[str, Callable[[_Where], _Said]] = {
     "mapping values are not allowed in this context": _colon,
     "could not find expected ':'": _no_colon,
     "found character that cannot start any token": _token,

@@ -53,6 +53,11 @@ def execution(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
     return _field("execution", doc, default, limits)
 
 
+def files(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
+    """A field that names files, which alone may hold `${env:NAME}`: of class execution, so no identity hangs on it."""
+    return _field("execution", doc, default, limits, path=True)
+
+
 def annotation(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
     """A field for people: names, tags, descriptions."""
     return _field("annotation", doc, default, limits)
@@ -63,7 +68,8 @@ def section(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
     return _field("section", doc, default, limits)
 
 
-def _field(effect: str, doc: str, default: Any, limits: dict[str, Any]) -> Any:
+def _field(effect: str, doc: str, default: Any, limits: dict[str, Any], **marks: bool) -> Any:
+    extra: dict[str, Any] = {"effect": effect, **marks}
     if "default_factory" in limits:
-        return Field(description=doc, json_schema_extra={"effect": effect}, **limits)
-    return Field(default, description=doc, json_schema_extra={"effect": effect}, **limits)
+        return Field(description=doc, json_schema_extra=extra, **limits)
+    return Field(default, description=doc, json_schema_extra=extra, **limits)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from specc import ir
 from specc.kinds.filter import Filter
-from specc.spec.base import Identifier, Node, execution, identity, section
+from specc.spec.base import Identifier, Node, execution, files, identity, section
 from specc.spec.quantities import Percent, Tokens, quantity
 
 Globs = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -20,8 +20,8 @@ class FileSource(Node):
     `${python:stdlib}` stands for the folder of Python's standard library, `${env:NAME}` for an environment variable.
     """
 
-    path: str | Globs = execution("Glob, or a list of globs. Where a text lies does not change what it says.")
-    exclude: tuple[str, ...] = execution("Globs of files to leave out.", ())
+    path: str | Globs = files("Glob, or a list of globs. Where a text lies does not change what it says.")
+    exclude: tuple[str, ...] = files("Globs of files to leave out.", ())
     text_field: str = identity("Column of the text in structured files.", "text")
     weight: float | None = identity(
         "Share of the mixture, relative to the other sources; none in all of them pools the sources.", None, gt=0.0

@@ -94,6 +94,36 @@ def section_name(path: Path, root: Tree) -> str:
     return f"{name(path)} of kind `{kind}`" if path and isinstance(kind, str) else name(path)
 
 
+def effects(path: Path, root: Tree) -> set[str]:
+    """Classes of the field at a path and of all that can stand below it."""
+    above = _section(path[:-1], root)
+    info = fields(above).get(str(path[-1])) if above is not None else None
+    own = set() if info is None else {_effect(info)}
+    models = [model for option in _options(path, root) for model in _models([*_entries_of(option)])]
+    below = [inner for model in models for _, inner in _sections(model, ())]
+    return (own | {_effect(field) for model in below for field in fields(model).values()}) - {"section"}
+
+
+def _effect(info: FieldInfo) -> str:
+    extra = info.json_schema_extra
+    return str(extra["effect"]) if isinstance(extra, dict) else ""
+
+
+def _entries_of(option: Any) -> list[Any]:
+    if get_origin(option) is dict:
+        return _members(get_args(option)[1])
+    return _members(get_args(option)[0]) if get_origin(option) is tuple else [option]
+
+
+def is_path(path: Path, root: Tree) -> bool:
+    """Whether the value at a path, or the list that it stands in, names files."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    model = _section(path[:-1], root) if path else None
+    info = fields(model).get(str(path[-1])) if model is not None else None
+    return info is not None and isinstance(info.json_schema_extra, dict) and "path" in info.json_schema_extra
+
+
 def noun(path: Path, root: Tree) -> str:
     """What stands at a path, in one word: attention, stage, filter."""
     entry = any(get_origin(option) in (dict, tuple) for option in _options(path[:-1], root)) if path else False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from string import punctuation
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from specc.source import Source, SpecErrors
 from specc.source.scalars import resolve
 from specc.source.tree import Mapping, Node, Scalar, Sequence, child, to_data
 from specc.spec import language
+from specc.spec.placeholders import check_placeholders
 from specc.spec.refusals import ARITY, KIND, MISSING, UNKNOWN, Refusal, refusals
 from specc.spec.remedies import move_key, rename_key, replace_value, replace_word
 from specc.spec.spec import Spec
@@ -53,10 +55,16 @@ _ABBREVIATED = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*([KMBT]|[KMG]i
 
 def parse(source: Source) -> Spec:
     """The spec, or SpecErrors with one diagnostic a mistake."""
+    misplaced = list(islice(check_placeholders(source.root), _MOST))
     try:
-        return Spec.model_validate(to_data(source.root))
+        spec = Spec.model_validate(to_data(source.root))
+        if not misplaced:
+            return spec
+        findings = []
     except ValidationError as error:
         findings = _findings(source.root, error.errors(include_url=False, include_context=True))
+    at = {finding.at[0].path for finding in misplaced}
+    findings = [*misplaced, *(finding for finding in findings if finding.at[0].path not in at)]
     raise SpecErrors(tuple(source.locate(finding) for finding in findings), source.texts)
 
 
@@ -254,7 +262,9 @@ def _wrong_type(root: Mapping, group: list[Refusal]) -> Finding:
     remedy = None
     if near:
         is_word = first.type == "bool_type"
-        remedy = replace_value(first.path, near) if is_word else replace_word(first.path, _text(first.node), near, words)
+        remedy = (
+            replace_value(first.path, near) if is_word else replace_word(first.path, _text(first.node), near, words)
+        )
     return Finding("SPC004", headline, (At(first.path),), help=help_text, remedy=remedy)
 
 

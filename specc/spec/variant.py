@@ -9,12 +9,15 @@ _KEPT = 47
 
 
 def variant(overrides: tuple[str, ...], paths: tuple[str, ...]) -> str:
-    """Such as `rope` or `learning_rate=1e-3`; the order of overrides plays no part.
+    """Such as `rope`, `learning_rate=1e-3` or `~validation`; the order of overrides plays no part.
 
     A kind is named by itself, anything else by the shortest end of its path that no other of the spec's `paths` has.
     """
     words = []
     for override in sorted(overrides):
+        if override.startswith("~"):
+            words.append(f"~{_shortest_end(override[1:].split('.'), paths)}")
+            continue
         path, _, text = override.partition("=")
         parts = path.split(".")
         if parts[-1] == "kind" and len(parts) > 1:
@@ -23,7 +26,7 @@ def variant(overrides: tuple[str, ...], paths: tuple[str, ...]) -> str:
             words.append(text if "." not in end else f"{end}={text}")
         else:
             words.append(f"{_shortest_end(parts, paths)}={text}")
-    name = "+".join("".join(c if c.isalnum() or c in "=._+-" else "_" for c in word) for word in words)
+    name = "+".join("".join(c if c.isalnum() or c in "~=._+-" else "_" for c in word) for word in words)
     if len(name) <= _LONGEST:
         return name
     return f"{name[:_KEPT]}-{sha256(name.encode()).hexdigest()[:12]}"

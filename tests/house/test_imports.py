@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "writing": {"backends", "manifest"},
     "store": {"manifest"},
     "fixing": {"diagnostics", "driver", "resources", "source"},
-    "cli": {"driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec", "kinds"},
+    "cli": {"driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec",
+            "kinds"},
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "deepspeed", "submitit", "lm_eval", "datasets", "duckdb", "rich")
 
