@@ -139,3 +139,36 @@ def test_an_override_sets_what_a_section_extends(tmp_path: Path) -> None:
         "--set a.extends=none.yaml",
         11,
     )
+
+
+def test_an_override_deletes_what_a_path_names(tmp_path: Path) -> None:
+    spec = write(tmp_path, base="a: {x: 1, y: 2}\n", spec="extends: base.yaml\nlist: [1, {b: 2, c: 3}]\n")
+    assert to_data(read(spec, ("~a.x",)).root) == {"a": {"y": 2}, "list": (1, {"b": 2, "c": 3})}
+    assert to_data(read(spec, ("~list.0", "~list.0.b")).root)["list"] == ({"c": 3},)
+    assert to_data(read(spec, ("~extends",)).root) == {"list": (1, {"b": 2, "c": 3})}
+
+
+@pytest.mark.parametrize(
+    ("override", "headline", "help_text"),
+    [
+        ("~a.xx", "`~a.xx` deletes nothing: this spec has no `a.xx`", "did you mean `~a.x`?"),
+        ("~lst.0", "this spec has no `lst`", "did you mean `~list.0`?"),
+        ("~a.x.y", "this spec has no `a.x.y`", "`a.x` holds a value, and no keys"),
+        ("~list.2", "`list` is a list of 2, and has no item `2`", "its items are `list.0` to `list.1`"),
+        ("list.x=1", "`list` is a list of 2, and has no item `x`", "its items are `list.0` to `list.1`"),
+        ("~", "`~` does not say what to delete", "write a path"),
+        ("~a=1", "`~a=1` does not say what to delete", "write a path"),
+        ("", "the override is empty", "write a path"),
+        ("=1", "`=1` has no path before the `=`", "such as"),
+        ("a..x=1", "the path `a..x` has an empty part", "did you mean `a.x`?"),
+    ],
+)
+def test_an_override_that_names_nothing_says_what_there_is(
+    override: str, headline: str, help_text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        read(write(tmp_path, spec="a: {x: 1}\nlist: [1, 2]\n"), (override,))
+    (found,) = caught.value.diagnostics
+    assert found.code == "SPC010"
+    assert headline in found.headline
+    assert help_text in (found.help or "")

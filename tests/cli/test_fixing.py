@@ -1,0 +1,116 @@
+"""`specc check --fix`: files are mended as the diagnostics say, and nothing else in them changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from specc import fixing
+from specc.driver import check_source
+from tests.conftest import Specc
+
+HEAD = "extends: presets/tiny.yaml\n"
+# A spec, and what a fix makes of it.
+MENDED = (
+    ("model:\n  hiden_size: 128  # wide\n", "model:\n  hidden_size: 128  # wide\n"),
+    ("model: {'hiden_size': 128}\n", "model: {'hidden_size': 128}\n"),
+    ('model:\n  position: {kind: "ropee"}', 'model:\n  position: {kind: "rope"}'),
+    ("model: {tie_embeddings: yes}\n", "model: {tie_embeddings: true}\n"),
+    (
+        "description: 日本語 é 👩‍👩‍👧\nmodel: {d_model: 128}\n",
+        "description: 日本語 é 👩‍👩‍👧\nmodel: {hidden_size: 128}\n",
+    ),
+    (
+        "stages:\n  pretrain: {optimizer: {kind: adamw, learning_rat: 1.0e-3}}\n",
+        "stages:\n  pretrain: {optimizer: {kind: adamw, learning_rate: 1.0e-3}}\n",
+    ),
+    (
+        "stages: {pretrain: {schedule: {kind: cosine, warmup_steps: 20}}}\n",
+        "stages: {pretrain: {schedule: {kind: cosine, warmup: 20 steps}}}\n",
+    ),
+    (
+        "model:\n  attention:\n    kind: gqa\n  num_heads: 8  # heads\n  num_layers: 3\n",
+        "model:\n  attention:\n    kind: gqa\n    num_heads: 8  # heads\n  num_layers: 3\n",
+    ),
+    (
+        "model: {num_heads: 8, num_layers: 3, attention: {kind: gqa}}\n",
+        "model: {num_layers: 3, attention: {kind: gqa, num_heads: 8}}\n",
+    ),
+    ("stages: {pretrain: {data: tex}}\n", "stages: {pretrain: {data: text}}\n"),
+)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "bom"])
+@pytest.mark.parametrize(("before", "after"), MENDED)
+def test_a_safe_fix_changes_what_it_says_and_no_other_byte(
+    before: str, after: str, newline: str, mark: str, tmp_path: Path
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_bytes((mark + HEAD + before).replace("\n", newline).encode())
+    fixed = fixing.fix(spec, (), check_source)
+    fixing.write(fixed)
+    assert spec.read_bytes() == (mark + HEAD + after).replace("\n", newline).encode()
+    assert not fixed.outcome.failed
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.yaml"]
+
+
+# Mistakes that a person has to decide.
+LEFT = (
+    "model:\n  attention: {kind: gga}\n",
+    "model: {num_heads: x, attention: {kind: gqa}}\n",
+    "stages: {pretrain: {duration: 500}}\n",
+    "stages: {pretrain: {max_steps: 1.5}}\n",
+    "model:\n  hiden_size: 64\n  hidden_size: 64\n",
+    "data: {text: {holdout: 1}}\n",
+    "stages:\n  pretrain: {data: &a tex, sample: {prompt: *a}}\n",
+)
+
+
+@pytest.mark.parametrize("text", LEFT)
+def test_what_is_in_doubt_is_left_to_a_person(text: str, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(HEAD + text, encoding="utf-8")
+    fixed = fixing.fix(spec, (), check_source)
+    assert fixed.outcome.failed
+    assert fixed.changed == ()
+
+
+def test_check_fix_shows_the_diff_writes_and_says_what_is_left(specc: Specc, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(HEAD + "model: {hiden_size: 128, num_layers: 0}\n", encoding="utf-8")
+    asked = specc("check", "spec.yaml")
+    assert asked.err.endswith("2 errors, 1 fixable with --fix\n")
+    shown = specc("check", "spec.yaml", "--diff")
+    assert shown.code == 1
+    assert "-model: {hiden_size: 128, num_layers: 0}\n+model: {hidden_size: 128, num_layers: 0}\n" in shown.out
+    assert "hiden_size" in spec.read_text(encoding="utf-8")
+    done = specc("check", "spec.yaml", "--fix")
+    assert (done.code, done.out) == (1, shown.out)
+    assert "fixed 1 mistake" in done.err
+    assert "error[SPC007]: `num_layers` must be at least 1" in done.err
+    assert spec.read_text(encoding="utf-8") == HEAD + "model: {hidden_size: 128, num_layers: 0}\n"
+
+
+def test_a_fix_reaches_the_users_presets_and_no_others(specc: Specc, tmp_path: Path) -> None:
+    for folder in ("mine", "theirs"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "base.yaml").write_text(HEAD + "model: {hiden_size: 128}\n", encoding="utf-8")
+    (tmp_path / "mine/spec.yaml").write_text("extends: base.yaml\n", encoding="utf-8")
+    assert specc("check", "spec.yaml", "--fix", cwd=tmp_path / "mine").code == 0
+    assert "hidden_size" in (tmp_path / "mine/base.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine/spec.yaml").write_text("extends: ../theirs/base.yaml\n", encoding="utf-8")
+    said = specc("check", "spec.yaml", "--fix", cwd=tmp_path / "mine")
+    assert said.code == 1
+    assert "base.yaml is left as it is: it lies neither beside spec.yaml nor below this folder" in said.err
+    assert "hiden_size" in (tmp_path / "theirs/base.yaml").read_text(encoding="utf-8")
+
+
+def test_json_shows_the_edits(specc: Specc, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(HEAD + "model: {hiden_size: 128}\n", encoding="utf-8")
+    (found,) = json.loads(specc("check", "spec.yaml", "--format", "json").out)
+    assert set(found) == {"code", "severity", "headline", "labels", "notes", "help", "fix"}
+    span = {"file": "spec.yaml", "line": 2, "column": 9, "end_line": 2, "end_column": 19}
+    assert found["fix"] == {"safe": True, "edits": [{"span": span, "text": "hidden_size"}]}
