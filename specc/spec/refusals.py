@@ -109,7 +109,9 @@ def _at(root: Mapping, path: Path) -> Node | None:
 
 def _without_echoes(root: Mapping, placed: list[Refusal]) -> list[Refusal]:
     names = {refusal.path for refusal in placed if refusal.of_name}
-    misspelt = {(r.path, language.nearest_key(r.path, root, r.key or "")) for r in placed if r.type == UNKNOWN}
+    lacking = {refusal.path for refusal in placed if refusal.type == MISSING}
+    unknown = [refusal for refusal in placed if refusal.type == UNKNOWN and refusal.path in lacking]
+    misspelt = {(refusal.path, language.nearest_key(refusal.path, root, refusal.key or "")) for refusal in unknown}
     above = {refusal.full[:length] for refusal in placed for length in range(len(refusal.full))}
     kept = []
     for refusal in placed:

@@ -16,7 +16,8 @@ def variant(overrides: tuple[str, ...], paths: tuple[str, ...]) -> str:
     words = []
     for override in sorted(overrides):
         if override.startswith("~"):
-            words.append(f"~{_shortest_end(override[1:].split('.'), paths)}")
+            # What is deleted may be a section, which no path ends at.
+            words.append(f"~{_shortest_end(override[1:].split('.'), _sections(paths))}")
             continue
         path, _, text = override.partition("=")
         parts = path.split(".")
@@ -30,6 +31,12 @@ def variant(overrides: tuple[str, ...], paths: tuple[str, ...]) -> str:
     if len(name) <= _LONGEST:
         return name
     return f"{name[:_KEPT]}-{sha256(name.encode()).hexdigest()[:12]}"
+
+
+def _sections(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Paths and all that lies above them."""
+    parts = [path.split(".") for path in paths]
+    return tuple({".".join(path[:length]) for path in parts for length in range(1, len(path) + 1)})
 
 
 def _shortest_end(parts: list[str], paths: tuple[str, ...]) -> str:

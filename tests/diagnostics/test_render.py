@@ -42,7 +42,9 @@ def test_two_texts_on_one_line_stand_below_their_marks() -> None:
 
 def test_the_other_forms_name_place_and_code() -> None:
     assert render((BROKEN,), {}, "concise").startswith("a.yaml:2:55: error[SPC102]: 64 query heads")
-    assert render((BROKEN,), {}, "github").startswith("::error file=a.yaml,line=2,col=55,title=SPC102::64 query heads")
+    assert render((BROKEN,), {}, "github").startswith(
+        "::error file=a.yaml,line=2,col=55,endLine=2,endColumn=56,title=SPC102::64 query heads"
+    )
     assert json.loads(render((BROKEN,), {}, "json"))[0]["labels"][0]["span"]["line"] == 2
 
 

@@ -21,7 +21,8 @@ PATHS = tuple(setting.path for setting in planned(spec=ROOT / "specs/70b_alibi.y
         (("stages.sft.adapter.kind=full",), "sft.adapter=full"),
         (("seed=7", "model.position.kind=rope"), "rope+seed=7"),
         (("model.position.kind=rope", "seed=7"), "rope+seed=7"),
-        (("~stages.pretrain.validation",), "~pretrain.validation"),
+        (("~stages.pretrain.validation",), "~validation"),
+        (("~stages.sft.schedule",), "~sft.schedule"),
         (("~model.tie_embeddings", "seed=7"), "seed=7+~tie_embeddings"),
         (("name=../../etc/passwd",), "name=.._.._etc_passwd"),
     ],
@@ -40,4 +41,4 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 def test_a_deletion_that_changes_no_identity_is_no_part_of_the_name() -> None:
     slurm = ("cluster.slurm={}", "~cluster.slurm")
     assert planned(*slurm).experiment.name == "tiny"
-    assert planned("~model.tie_embeddings").experiment.name == "tiny@~tie_embeddings"
+    assert planned("~model.init", spec=ROOT / "specs/quickstart.yaml").experiment.name == "quickstart@~init"
