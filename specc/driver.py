@@ -5,8 +5,8 @@ spec.yaml --read--> Source --parse--> Spec --lower--> Experiment --passes--> Exp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,15 @@ DEFAULT = Levels()
 """Each code as loud as it says of itself."""
 
 
+Watch = Callable[[str, ir.Experiment | ir.Plan], None]
+"""Is shown the IR after lowering, after each pass and after planning, with the name of what made it."""
+
+
+def unwatched(name: str, value: ir.Experiment | ir.Plan) -> None:
+    """Nobody looks."""
+    del name, value
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a spec: everything that was found, and the plan where nothing was an error."""
@@ -43,6 +52,9 @@ class Outcome:
     diagnostics: tuple[Diagnostic, ...]
     texts: Mapping[str, str]
     """The files that diagnostics quote, by name."""
+    source: Source | None = None
+    spec: Spec | None = None
+    """What was read and what it says, for those who ask where a value comes from."""
 
     @property
     def failed(self) -> bool:
@@ -50,15 +62,24 @@ class Outcome:
         return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
 
 
-def check(path: Path, sets: tuple[str, ...] = (), stages: tuple[str, ...] = (), levels: Levels = DEFAULT) -> Outcome:
+def check(
+    path: Path,
+    sets: tuple[str, ...] = (),
+    stages: tuple[str, ...] = (),
+    *,
+    levels: Levels = DEFAULT,
+    watch: Watch = unwatched,
+) -> Outcome:
     """Read, parse, lower, check and plan a spec; `stages` are asked for by name, and must have code."""
     try:
-        return check_source(read(path, sets), stages, levels)
+        return check_source(read(path, sets), stages, levels=levels, watch=watch)
     except SpecErrors as errors:
         return Outcome(None, errors.diagnostics, errors.texts)
 
 
-def check_source(source: Source, stages: tuple[str, ...] = (), levels: Levels = DEFAULT) -> Outcome:
+def check_source(
+    source: Source, stages: tuple[str, ...] = (), *, levels: Levels = DEFAULT, watch: Watch = unwatched
+) -> Outcome:
     """The same for a spec that has been read already."""
     try:
         spec = parse(source)
@@ -67,12 +88,12 @@ def check_source(source: Source, stages: tuple[str, ...] = (), levels: Levels = 
     findings = [*check_spec(spec), *_check_device(spec)]
     plan = None
     if not any(finding.severity == "error" for finding in findings):
-        plan, more = _plan(source, spec, stages)
+        plan, more = _plan(source, spec, stages, watch)
         findings += more
     findings = _levelled(spec, findings, levels, complete=plan is not None)
     diagnostics = tuple(source.locate(finding) for finding in findings)
-    outcome = Outcome(plan, diagnostics, source.texts)
-    return Outcome(None, diagnostics, source.texts) if outcome.failed else outcome
+    outcome = Outcome(plan, diagnostics, source.texts, source, spec)
+    return replace(outcome, plan=None) if outcome.failed else outcome
 
 
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
@@ -100,11 +121,28 @@ def _plan(source: Source, spec: Spec, stages: tuple[str, ...]) -> tuple[ir.Plan,
     experiment = lower(spec, _name(source, spec), source.file)
     for run_pass in PASSES:
         experiment = run_pass(experiment)
+
+
+def _plan(source: Source, spec: Spec, stages: tuple[str, ...], watch: Watch) -> tuple[ir.Plan, list[Finding]]:
+    experiment = _passed(lower(spec, _name(source, spec), source.file), watch)
     findings = [finding for run_check in CHECKS for finding in run_check(experiment)]
     findings += _check_stages(experiment, stages)
     plan, infeasible = plan_experiment(experiment, spec.cluster.lower(DEVICES[spec.cluster.device]))
+    ir.verify(plan, "plan")
+    watch("plan", plan)
     placed = [finding for run_check in PLAN_CHECKS for finding in run_check(plan)]
     return plan, [*findings, *infeasible, *placed]
+
+
+def _passed(experiment: ir.Experiment, watch: Watch) -> ir.Experiment:
+    """The experiment after every pass, verified between them."""
+    ir.verify(experiment, "lower")
+    watch("lower", experiment)
+    for run_pass in PASSES:
+        before, experiment = experiment, run_pass(experiment)
+        ir.verify(experiment, run_pass.__name__, before)
+        watch(run_pass.__name__, experiment)
+    return experiment
 
 
 def _name(source: Source, spec: Spec) -> str:

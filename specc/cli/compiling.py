@@ -14,6 +14,7 @@ import click
 from specc import driver, ir
 from specc.cli import show
 from specc.diagnostics.levels import WARNINGS, Levels, refuse
+from specc.cli.dumping import DUMP, writer
 from specc.diagnostics.render import FORMATS
 
 if TYPE_CHECKING:
@@ -62,12 +63,21 @@ def lint_levels(command: Callable[..., None]) -> Callable[..., None]:
 @lint_levels
 @click.option("--fix", "fixing", is_flag=True, help="Apply the safe fixes to the files, and show them as a diff.")
 @click.option("--diff", "only_diff", is_flag=True, help="Show what --fix would do, and write nothing.")
-def check(spec: Path, sets: tuple[str, ...], form: str, levels: Levels, fixing: bool, only_diff: bool) -> None:
+@DUMP
+def check(
+    spec: Path,
+    sets: tuple[str, ...],
+    form: str,
+    levels: Levels,
+    fixing: bool,
+    only_diff: bool,
+    dump: Path | None,
+) -> None:
     """Say what is wrong with SPEC, all of it, in under a second."""
     if fixing or only_diff:
         outcome = _fix(spec, sets, levels, form, only_diff=only_diff)
     else:
-        outcome = driver.check(spec, sets, levels=levels)
+        outcome = driver.check(spec, sets, levels=levels, watch=writer(dump))
     show.diagnostics(outcome, form)
     if outcome.plan is None:
         sys.exit(1)
@@ -84,6 +94,7 @@ def check(spec: Path, sets: tuple[str, ...], form: str, levels: Levels, fixing: 
 @click.option("--force", is_flag=True, help="Overwrite files that were edited by hand.")
 @FORMAT
 @lint_levels
+@DUMP
 def compile_(
     spec: Path,
     sets: tuple[str, ...],
@@ -93,9 +104,10 @@ def compile_(
     force: bool,
     form: str,
     levels: Levels,
+    dump: Path | None,
 ) -> None:
     """Write the code, plans, jobs and suites of SPEC to OUT/NAME/."""
-    outcome = driver.check(spec, sets, stages, levels)
+    outcome = driver.check(spec, sets, stages, levels=levels, watch=writer(dump))
     show.diagnostics(outcome, form)
     if outcome.plan is None:
         sys.exit(1)
@@ -121,11 +133,12 @@ def compile_(
 @SETS
 @click.option("--json", "as_json", is_flag=True, help="Documented keys, for other programs.")
 @lint_levels
-def plan(spec: Path, sets: tuple[str, ...], as_json: bool, levels: Levels) -> None:
+@DUMP
+def plan(spec: Path, sets: tuple[str, ...], as_json: bool, levels: Levels, dump: Path | None) -> None:
     """Say what SPEC needs and costs before anything runs: memory, time, money, layout."""
     from specc.planning import render, to_json
 
-    outcome = driver.check(spec, sets, levels=levels)
+    outcome = driver.check(spec, sets, levels=levels, watch=writer(dump))
     show.diagnostics(outcome, "full")
     if outcome.plan is None:
         sys.exit(1)

@@ -29,10 +29,10 @@ _PLAN_DIGITS = 12
 @lint_levels
 def run(spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, fresh: bool, levels: Levels) -> None:
     """Compile SPEC and execute its STAGES (default: all) here. What is complete is kept; what was stopped resumes."""
-    outcome = driver.check(spec, sets, stages, levels)
+    outcome = driver.check(spec, sets, stages, levels=levels)
     if outcome.plan is not None and not stages:
         stages = tuple(stage.name for stage in outcome.plan.experiment.stages)
-        outcome = driver.check(spec, sets, stages, levels)
+        outcome = driver.check(spec, sets, stages, levels=levels)
     show.diagnostics(outcome, "full")
     if outcome.plan is None:
         sys.exit(1)

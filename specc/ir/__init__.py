@@ -16,8 +16,10 @@ from specc.ir.experiment import (
 )
 from specc.ir.model import Layer, Model, check_model
 from specc.ir.plan import Cluster, Device, Layout, Memory, Plan, Rejection, StagePlan
+from specc.ir.verify import BrokenIrError, check_experiment, check_plan, verify
 
 __all__ = [
+    "BrokenIrError",
     "Cluster",
     "Component",
     "Dataset",
@@ -43,5 +45,8 @@ __all__ = [
     "Tokenizer",
     "Training",
     "Weight",
+    "check_experiment",
     "check_model",
+    "check_plan",
+    "verify",
 ]

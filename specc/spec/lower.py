@@ -35,7 +35,6 @@ def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
     """The experiment of a spec without findings. `name` carries the variant, `spec_path` is what the user typed."""
     tokenizer = spec.tokenizer.lower()
     model = spec.model.lower(tokenizer)
-    ir.check_model(model)
     datasets = {key: data.lower(key) for key, data in spec.data.items()}
     suites = {key: suite.lower(key) for key, suite in spec.suites.items()}
     resolved = tuple(settings(spec))
