@@ -117,12 +117,6 @@ def _levelled(spec: Spec, findings: list[Finding], levels: Levels, *, complete: 
     return levelled(findings, own, levels)
 
 
-def _plan(source: Source, spec: Spec, stages: tuple[str, ...]) -> tuple[ir.Plan, list[Finding]]:
-    experiment = lower(spec, _name(source, spec), source.file)
-    for run_pass in PASSES:
-        experiment = run_pass(experiment)
-
-
 def _plan(source: Source, spec: Spec, stages: tuple[str, ...], watch: Watch) -> tuple[ir.Plan, list[Finding]]:
     experiment = _passed(lower(spec, _name(source, spec), source.file), watch)
     findings = [finding for run_check in CHECKS for finding in run_check(experiment)]

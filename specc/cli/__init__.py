@@ -9,7 +9,7 @@ import traceback
 import click
 
 from specc import __version__
-from specc.cli import compiling, language, queries, running
+from specc.cli import asking, compiling, language, queries, running
 
 BUG = 70
 """Exit code of a bug in specc (sysexits.h, EX_SOFTWARE)."""
@@ -24,6 +24,7 @@ def specc() -> None:
 for command in (
     *compiling.COMMANDS,
     *language.COMMANDS,
+    *asking.COMMANDS,
     *running.COMMANDS,
     queries.runs,
     queries.compare,

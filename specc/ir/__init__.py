@@ -1,6 +1,7 @@
 """What a spec means, without a word of how it was written. Frozen dataclasses on the standard library alone."""
 
 from specc.ir.component import Component, Dimension, Initialisation, Saved, Weight
+from specc.ir.derivation import Derivation, Input
 from specc.ir.experiment import (
     Dataset,
     Evaluation,
@@ -23,12 +24,14 @@ __all__ = [
     "Cluster",
     "Component",
     "Dataset",
+    "Derivation",
     "Device",
     "Dimension",
     "Evaluation",
     "Experiment",
     "Export",
     "Initialisation",
+    "Input",
     "Layer",
     "Layout",
     "Memory",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from specc import resources
@@ -17,6 +17,10 @@ KEY = "extends"
 _LONGEST_QUOTE = 80
 
 
+ReadText = Callable[[Path, Span], str]
+"""Reads a file that is asked for at a place."""
+
+
 @dataclass(frozen=True)
 class Chain:
     """The files that are being read, outermost first, each with the place that asked for it."""
@@ -25,10 +29,10 @@ class Chain:
     asked: tuple[Span, ...]
 
 
-def expand(node: Node, chain: Chain, show: Callable[[Path], str], read_text: Callable[[Path], str]) -> Node:
+def expand(node: Node, chain: Chain, show: Callable[[Path], str], read_text: ReadText) -> Node:
     """The tree with every `extends` replaced by what it names; SpecErrors with SPC009 or SPC011."""
     if isinstance(node, Sequence):
-        return Sequence(tuple(expand(item, chain, show, read_text) for item in node.items), node.span)
+        return replace(node, items=tuple(expand(item, chain, show, read_text) for item in node.items))
     if not isinstance(node, Mapping):
         return node
     own = {
@@ -39,21 +43,31 @@ def expand(node: Node, chain: Chain, show: Callable[[Path], str], read_text: Cal
     merged: Mapping = Mapping({}, node.span)
     for name in _names(node):
         merged = merge(merged, _load(name, chain, show, read_text))
-    return merge(merged, Mapping(own, node.span))
+    return merge(merged, replace(node, entries=own))
 
 
 def merge(base: Mapping, over: Mapping) -> Mapping:
     """`over` laid over `base`, mapping by mapping. A mapping of another `kind` replaces; it does not mix."""
     kinds = (base.scalar("kind"), over.scalar("kind"))
     if None not in kinds and kinds[0] != kinds[1]:
-        return over
+        return replace(over, replaced=base)
     entries = dict(base.entries)
     for key, entry in over.entries.items():
         below = entries.get(key)
-        if below is not None and isinstance(below.node, Mapping) and isinstance(entry.node, Mapping):
-            entry = Entry(entry.key, merge(below.node, entry.node))
-        entries[key] = entry
-    return Mapping(entries, over.span)
+        entries[key] = entry if below is None else Entry(entry.key, _over(below.node, entry.node))
+    return replace(over, entries=entries)
+
+
+def over(base: Node, node: Node) -> Node:
+    """`node` in the place of `base`, which it remembers as what it replaced."""
+    return replace(node, replaced=base if node.replaced is None else over(base, node.replaced))
+
+
+def _over(base: Node, node: Node) -> Node:
+    if isinstance(base, Mapping) and isinstance(node, Mapping):
+        kinds = (base.scalar("kind"), node.scalar("kind"))
+        return over(base, node) if None not in kinds and kinds[0] != kinds[1] else merge(base, node)
+    return over(base, node)
 
 
 def _names(node: Mapping) -> tuple[Scalar, ...]:
@@ -67,12 +81,12 @@ def _names(node: Mapping) -> tuple[Scalar, ...]:
     return tuple(item for item in items if isinstance(item, Scalar))
 
 
-def _load(name: Scalar, chain: Chain, show: Callable[[Path], str], read_text: Callable[[Path], str]) -> Mapping:
+def _load(name: Scalar, chain: Chain, show: Callable[[Path], str], read_text: ReadText) -> Mapping:
     path = _find(name, chain.files[-1].parent)
     inner = Chain((*chain.files, path), (*chain.asked, name.span))
     if path in chain.files:
         _cycle(inner, show)
-    loaded = expand(parse(read_text(path), show(path)), inner, show, read_text)
+    loaded = expand(parse(read_text(path, name.span), show(path)), inner, show, read_text)
     assert isinstance(loaded, Mapping)
     return loaded
 

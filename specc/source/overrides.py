@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from specc.diagnostics import Diagnostic, Label, Span
 from specc.diagnostics.near import nearest
-from specc.source.extends import KEY
+from specc.source.extends import KEY, over
 from specc.source.reader import SpecErrors, parse_value
 from specc.source.tree import Entry, Mapping, Node, Sequence
 
@@ -49,17 +51,18 @@ def _set(node: Node, parts: tuple[str, ...], entry: Entry, above: tuple[str, ...
     first, rest = parts[0], parts[1:]
     if isinstance(node, Sequence):
         index = _index(node, first, (*above, first), entry.key)
-        item = entry.node if not rest else _set(node.items[index], rest, entry, (*above, first))
-        return Sequence((*node.items[:index], item, *node.items[index + 1 :]), node.span)
+        old_item = node.items[index]
+        item = over(old_item, entry.node) if not rest else _set(old_item, rest, entry, (*above, first))
+        return replace(node, items=(*node.items[:index], item, *node.items[index + 1 :]))
     entries = dict(node.entries) if isinstance(node, Mapping) else {}
+    old = entries.get(first)
     if not rest:
-        entries[first] = entry
+        entries[first] = entry if old is None else Entry(entry.key, over(old.node, entry.node))
     else:
-        old = entries.get(first)
         below = old.node if old is not None else Mapping({}, entry.key)
         key = old.key if old is not None else entry.key
         entries[first] = Entry(key, _set(below, rest, entry, (*above, first)))
-    return Mapping(entries, node.span)
+    return Mapping(entries, node.span, node.replaced if isinstance(node, Mapping) else node)
 
 
 def _delete(node: Node, parts: tuple[str, ...], above: tuple[str, ...], override: str, span: Span) -> Node:
@@ -68,14 +71,14 @@ def _delete(node: Node, parts: tuple[str, ...], above: tuple[str, ...], override
     if isinstance(node, Sequence):
         index = _index(node, first, here, span)
         left = (_delete(node.items[index], rest, here, override, span),) if rest else ()
-        return Sequence((*node.items[:index], *left, *node.items[index + 1 :]), node.span)
+        return replace(node, items=(*node.items[:index], *left, *node.items[index + 1 :]))
     if not isinstance(node, Mapping) or first not in node.entries:
         raise SpecErrors((_nothing(node, here, rest, override, span),))
     entries = dict(node.entries)
     old = entries.pop(first)
     if rest:
         entries = {**node.entries, first: Entry(old.key, _delete(old.node, rest, here, override, span))}
-    return Mapping(entries, node.span)
+    return replace(node, entries=entries)
 
 
 def _index(node: Sequence, part: str, path: tuple[str, ...], span: Span) -> int:

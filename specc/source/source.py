@@ -29,6 +29,15 @@ class Source:
     overrides: tuple[str, ...] = ()
     files: ReadOnly[str, Path] = field(default_factory=dict)
     """Where the files lie that took part, by the names under which `texts` has them."""
+    asked: ReadOnly[str, Span] = field(default_factory=dict)
+    """Where each preset was asked for first, by name of its file."""
+
+    def chain(self, file: str) -> tuple[str, ...]:
+        """The files from the spec to a preset, each extended by the one before it."""
+        files = [file]
+        while (asked := self.asked.get(files[0])) is not None and asked.file not in files:
+            files.insert(0, asked.file)
+        return tuple(files)
 
     def span(self, path: SpecPath, *, of_key: bool = False) -> Span:
         """Where a path was written: its value or its key, else the nearest mapping above it."""
@@ -56,23 +65,27 @@ class Source:
 
 def read(file: Path, sets: tuple[str, ...] = (), edited: ReadOnly[Path, str] | None = None) -> Source:
     """Read a spec with its presets and overrides; `edited` texts stand for files. SpecErrors when a part is no text."""
+    start = file.resolve()
     texts: dict[str, str] = {}
     files: dict[str, Path] = {}
+    asked: dict[str, Span] = {}
 
-    def read_text(path: Path) -> str:
+    def read_text(path: Path, place: Span) -> str:
         text = edited[path] if edited and path in edited else _text(path, show(path))
         texts[show(path)] = text
         files[show(path)] = path
+        if path != start:
+            asked.setdefault(show(path), place)
         return text
 
     def show(path: Path) -> str:
         return _shown(path, file)
 
     try:
-        root = _joined(file.resolve(), sets, texts, show, read_text)
+        root = _joined(start, sets, texts, show, read_text)
     except SpecErrors as errors:
         raise SpecErrors(errors.diagnostics, texts) from None
-    return Source(show(file.resolve()), root, texts, sets, files)
+    return Source(show(start), root, texts, sets, files, asked)
 
 
 def _joined(
@@ -80,15 +93,16 @@ def _joined(
     sets: tuple[str, ...],
     texts: dict[str, str],
     show: Callable[[Path], str],
-    read_text: Callable[[Path], str],
+    read_text: extends.ReadText,
 ) -> Mapping:
     for override in sets:
         texts[overrides.file_of(override)] = override
-    tree = parse(read_text(start), show(start))
+    top = Span(show(start), 1, 1, 1, 2)
+    tree = parse(read_text(start, top), show(start))
     # What is extended is set where it is written, as an edit of the file would: the file's own values stay above it.
     for override in filter(overrides.sets_extends, sets):
         tree = overrides.apply(tree, override)
-    chain = extends.Chain((start,), (Span(show(start), 1, 1, 1, 2),))
+    chain = extends.Chain((start,), (top,))
     root = extends.expand(tree, chain, show, read_text)
     for override in sets:
         if overrides.sets_extends(override):

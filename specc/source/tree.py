@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as ReadOnly
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from specc.diagnostics import Span
@@ -17,6 +17,8 @@ class Scalar:
     value: Value
     text: str
     span: Span
+    replaced: Node | None = field(default=None, compare=False, repr=False)
+    """What stood here in a preset, or before an override; itself with what it replaced."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Mapping:
 
     entries: ReadOnly[str, Entry]
     span: Span
+    replaced: Node | None = field(default=None, compare=False, repr=False)
 
     def scalar(self, key: str) -> Value:
         """The scalar value under a key; None when there is none."""
@@ -46,6 +49,7 @@ class Sequence:
 
     items: tuple[Node, ...]
     span: Span
+    replaced: Node | None = field(default=None, compare=False, repr=False)
 
 
 Node = Scalar | Mapping | Sequence

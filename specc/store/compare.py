@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from specc.settings_diff import SettingRow, Settings, diff_settings
 from specc.store import numbers
 from specc.store.database import StoreError
 from specc.store.numbers import Direction
 from specc.store.queries import Run, Selection, list_runs, resolve
-from specc.store.settings_diff import SettingRow, Settings, diff_settings
 
 Z_95 = 1.96
 """Standard errors beyond which a difference is marked: 95 % of a normal distribution lies within."""

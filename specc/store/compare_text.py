@@ -8,16 +8,10 @@ from itertools import groupby
 
 from rich.text import Text
 
+from specc.settings_diff import MEANINGS, Present, SettingRow
 from specc.store import formats, numbers
 from specc.store.compare import Cell, Comparison, PredictionRow, ResultRow, Side
-from specc.store.settings_diff import Present, SettingRow
 
-_MEANING = {
-    "identity": "another experiment",
-    "numerics": "the same experiment, not bit for bit",
-    "execution": "the same experiment, run otherwise",
-    "annotation": "words only",
-}
 _HEAD, _DIM, _GOOD, _MARK = "bold", "dim", "bold green", "yellow"
 
 
@@ -132,7 +126,7 @@ def _setting_lines(comparison: Comparison, width: int) -> Iterator[Text]:
     yield _stripped(header)
     rows = zip(comparison.settings, texts, strict=True)
     for effect, members in groupby(rows, key=lambda member: member[0].effect):
-        yield Text(f"{effect}: {_MEANING[effect]}" if effect in _MEANING else effect, _DIM)
+        yield Text(f"{effect}: {MEANINGS[effect]}" if effect in MEANINGS else effect, _DIM)
         for row, values in members:
             yield from _setting_row(row, values, comparison.sides, (path_width, value_width, width))
 

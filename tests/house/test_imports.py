@@ -27,10 +27,15 @@ MAY_IMPORT = {
     "backends": {"ir", "manifest", "resources"},
     "formatting": {"backends"},
     "writing": {"backends", "manifest"},
-    "store": {"manifest"},
     "fixing": {"diagnostics", "driver", "resources", "source"},
-    "cli": {"driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec",
-            "kinds"},
+    "settings_diff": set(),
+    "store": {"manifest", "settings_diff"},
+    "questions": {"ir", "diagnostics", "source", "spec", "planning", "settings_diff"},
+    "canonical": {"diagnostics", "source", "spec"},
+    "cli": {
+        "driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec", "kinds",
+        "questions", "canonical",
+    },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "deepspeed", "submitit", "lm_eval", "datasets", "duckdb", "rich")
 

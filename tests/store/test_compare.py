@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from specc.settings_diff import Present, diff_settings
 from specc.store import compare_text, numbers
 from specc.store.compare import Comparison, compare, comparison_record
 from specc.store.database import StoreError, open_for_reading
 from specc.store.formats import to_json
-from specc.store.settings_diff import Present, diff_settings
 from specc.store.sync import sync
 from tests.store.run_trees import evaluation, finished, started, write_events, write_quickstart
 

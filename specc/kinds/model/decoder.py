@@ -9,6 +9,7 @@ from typing import Literal
 from specc import ir
 from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension, Weight
+from specc.ir.derivation import parameter_derivations
 from specc.kinds.attention import Attention
 from specc.kinds.ffn import Ffn
 from specc.kinds.init import Init
@@ -79,6 +80,31 @@ class Decoder(Node):
         dimensions = _unique((*embedding.dimensions, Dimension("L", self.num_layers, "layers"), *_all(used)))
         layers = (ir.Layer(self.num_layers, parts),)
         return ir.Model(self.kind, dimensions, embedding, position, layers, norm, head, self.context_length, vocab_size)
+
+    def derivations(self, tokenizer: ir.Tokenizer, model: ir.Model) -> Iterator[ir.Derivation]:
+        """What the lowered model has that the spec does not say."""
+        if self.attention.head_dim == "auto":
+            yield ir.Derivation(
+                "model.attention.head_dim",
+                self.attention.heads(self.hidden_size).head_dim,
+                "Values per head.",
+                "hidden_size / num_heads",
+                (
+                    ir.Input("hidden_size", self.hidden_size, "model.hidden_size"),
+                    ir.Input("num_heads", self.attention.num_heads, "model.attention.num_heads"),
+                ),
+            )
+        yield ir.Derivation(
+            "model.vocab_size",
+            model.vocab_size,
+            "Rows of the token table, padding included.",
+            "ceil(ids / multiple) * multiple",
+            (
+                ir.Input("ids", tokenizer.vocab_size, "tokenizer.vocab_size"),
+                ir.Input("multiple", self.pad_vocab_size_multiple, "model.pad_vocab_size_multiple"),
+            ),
+        )
+        yield from parameter_derivations(model)
 
     def _embedding(self, site: Site) -> Component:
         vocab = Dimension("V", site.vocab_size, "rows of the embedding")

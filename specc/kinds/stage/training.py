@@ -98,6 +98,33 @@ class TrainingStage(Node):
             },
         )
 
+    def derivations(self, name: str, context: StageContext, work: ir.Training) -> Iterator[ir.Derivation]:
+        """The lengths of a stage in sequences and optimizer steps, with the sums that `lower_training` did."""
+        at, given = f"stages.{name}", self.global_batch_size
+        length = ir.Input("context_length", work.context_length, "model.context_length")
+        batch = ir.Input("batch_sequences", work.global_batch_size, f"{at}.batch_sequences")
+        whole = ir.Input("batch", given.amount, f"{at}.global_batch_size")
+        formula, inputs = ("batch / context_length", (whole, length)) if given.unit == "tokens" else ("batch", (whole,))
+        yield ir.Derivation(
+            f"{at}.batch_sequences",
+            work.global_batch_size,
+            "Sequences per optimizer step, over all devices.",
+            formula,
+            inputs,
+        )
+        steps = ir.Input("steps", work.steps, f"{at}.steps")
+        size = ir.Input("tokens", context.datasets[self.data].tokens, f"data.{self.data}.tokens")
+        yield from _length(
+            f"{at}.steps", work.steps, "Optimizer steps.", self.duration, f"{at}.duration", batch, length, size
+        )
+        yield from _length(
+            f"{at}.warmup_steps", work.warmup_steps, "Optimizer steps in which the learning rate rises.",
+            self.schedule.warmup, f"{at}.schedule.warmup", batch, length, steps,
+        )  # fmt: skip
+        if work.steps is not None:
+            meaning, formula = "Tokens seen in training.", "steps * batch_sequences * context_length"
+            yield ir.Derivation(f"{at}.tokens", work.tokens, meaning, formula, (steps, batch, length))
+
     def _steps(self, context: StageContext, tokens_per_step: Fraction) -> int | None:
         duration = self.duration
         if duration.unit == "steps":
@@ -106,6 +133,24 @@ class TrainingStage(Node):
             return math.ceil(duration.amount / tokens_per_step)
         size = context.datasets[self.data].tokens
         return None if size is None else math.ceil(duration.amount * size / tokens_per_step)
+
+
+def _length(
+    path: str, value: int | None, meaning: str, given: Quantity, written: str, *inputs: ir.Input
+) -> Iterator[ir.Derivation]:
+    """A length in steps; `inputs` are the batch, the context length and what a share or an epoch is a part of."""
+    if value is None:
+        return
+    batch, context_length, whole = inputs
+    amount = ir.Input(written.rpartition(".")[2], given.amount, written)
+    per_step = f"({batch.name} * {context_length.name})"
+    formula, used = {
+        "steps": (amount.name, ()),
+        "tokens": (f"ceil({amount.name} / {per_step})", (batch, context_length)),
+        "epochs": (f"ceil({amount.name} * {whole.name} / {per_step})", inputs),
+        "%": (f"ceil({amount.name} * {whole.name} / 100)", (whole,)),
+    }[given.unit]
+    yield ir.Derivation(path, value, meaning, formula, (amount, *(each for each in inputs if each in used)))
 
 
 def cadence_in_steps(cadence: Quantity, steps: int | None) -> int | None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-EFFECTS = ("identity", "numerics", "execution", "annotation")
+MEANINGS = {
+    "identity": "another experiment",
+    "numerics": "the same experiment, not bit for bit",
+    "execution": "the same experiment, run otherwise",
+    "annotation": "words only",
+}
+"""What a difference of each class means, the strongest first."""
+EFFECTS = tuple(MEANINGS)
 Settings = dict[str, tuple[Any, str]]
 """(value, effect) by dotted path."""
 

@@ -1,0 +1,154 @@
+"""What follows from a plan: layouts with their reasons, memory, time and money, with the arithmetic as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from specc.ir.derivation import Derivation, Input
+from specc.ir.experiment import Training
+from specc.ir.plan import Cluster, Plan, StagePlan
+from specc.planning.text import layout_words
+from specc.planning.time import model_flops_per_token
+from specc.planning.workload import measure
+
+_TEXT = {
+    "engine": "What runs the step.",
+    "zero_stage": "What ZeRO shards: 1 optimizer states, 2 also gradients, 3 also weights; 0 nothing.",
+    "micro_batch_size": "Sequences per forward pass and device.",
+    "activation_checkpointing": "Whether blocks are computed again in the backward pass instead of kept.",
+    "data_parallel_size": "Devices that each read a part of the batch.",
+}
+
+
+def derivations(plan: Plan) -> Iterator[Derivation]:
+    """Every value of the plan that nobody wrote, stage by stage."""
+    for stage in plan.stages:
+        work = plan.experiment.stage(stage.stage).work
+        if isinstance(work, Training) and stage.layout is not None:
+            yield from _layout(plan, stage, work)
+            yield from _flops(plan, stage, work)
+        yield from _memory(stage)
+        yield from _time(stage, plan.cluster)
+    yield from _totals(plan)
+
+
+def _layout(plan: Plan, stage: StagePlan, work: Training) -> Iterator[Derivation]:
+    """What the search chose, and what follows from it."""
+    layout = stage.layout
+    assert layout is not None
+    at = f"stages.{stage.stage}"
+    for field in fields(layout):
+        value, path = getattr(layout, field.name), f"{at}.layout.{field.name}"
+        meaning = _TEXT.get(field.name, f"{field.name.replace('_', ' ').capitalize()}.")
+        if field.name == "gradient_accumulation_steps":
+            batch = Input("batch_sequences", work.global_batch_size, f"{at}.batch_sequences")
+            micro = Input("micro_batch_size", layout.micro_batch_size, f"{at}.layout.micro_batch_size")
+            ranks = Input("data_parallel_size", layout.data_parallel_size, f"{at}.layout.data_parallel_size")
+            formula = "batch_sequences / (micro_batch_size * data_parallel_size)"
+            yield Derivation(path, value, "Forward passes per optimizer step.", formula, (batch, micro, ranks))
+            continue
+        wanted = getattr(work.requested, field.name, None)
+        written = Input(field.name, wanted, f"{at}.parallelism.{field.name}")
+        inputs = () if wanted is None else (written,)
+        reasons = () if wanted is not None else _reasons(stage, field.name, plan.cluster)
+        yield Derivation(path, value, meaning, None if wanted is None else field.name, inputs, reasons)
+
+
+def _reasons(stage: StagePlan, field: str, cluster: Cluster) -> tuple[str, ...]:
+    """Why the planner took what it took: the nearest layouts that it did not take."""
+    if field == "data_parallel_size":
+        return (f"the layout on {cluster.devices:,} device{'s' if cluster.devices != 1 else ''}",)
+    if field.endswith("_parallel_size"):
+        return ()
+    chosen = getattr(stage.layout, field)
+    others = [other for other in stage.rejected if getattr(other.layout, field) != chosen]
+    told = [
+        other.reason if other.reason.startswith(words := layout_words(other.layout)) else f"{words}: {other.reason}"
+        for other in others
+    ]
+    head = "the fastest layout that fits" if stage.rejected else "the only layout there is"
+    return (head, *(f"rejected: {text}" for text in told))
+
+
+def _flops(plan: Plan, stage: StagePlan, work: Training) -> Iterator[Derivation]:
+    numbers = measure(plan.experiment.model, work)
+    at = f"stages.{stage.stage}"
+    passes = numbers.matmul_flops + numbers.score_flops if numbers.reference_forward else 0
+    per_token = Derivation(
+        f"{at}.flops_per_token",
+        model_flops_per_token(numbers),
+        "FLOPs that the mathematics needs per token, forward and backward.",
+        "products * (2 + trained_share) + 3 * adapter + 3 * scores + reference",
+        (
+            Input("products", numbers.matmul_flops),
+            Input("trained_share", numbers.trained_share),
+            Input("adapter", numbers.adapter_flops),
+            Input("scores", numbers.score_flops),
+            Input("reference", passes),
+        ),
+    )
+    yield per_token
+    if stage.tokens is not None:
+        each = Input("flops_per_token", per_token.value, per_token.path)
+        tokens = Input("tokens", stage.tokens, f"{at}.tokens")
+        yield Derivation(f"{at}.flops", stage.flops, "Model FLOPs.", "round(flops_per_token * tokens)", (each, tokens))
+
+
+def _memory(stage: StagePlan) -> Iterator[Derivation]:
+    if stage.memory is None:
+        return
+    at = f"stages.{stage.stage}.memory"
+    inputs = tuple(Input(_word(cause), size, f"{at}.{_word(cause)}") for cause, size in stage.memory.by_cause)
+    reason = ("what the planner counts in the phase of the step that needs most: docs/planner.md",)
+    for each in inputs:
+        meaning = f"{each.name.replace('_', ' ').capitalize()} on the fullest device."
+        yield Derivation(each.path or "", each.value, meaning, None, (), reason, "bytes")
+    formula = " + ".join(each.name for each in inputs)
+    yield Derivation(f"{at}.total", stage.memory.total, "Bytes on the fullest device.", formula, inputs, (), "bytes")
+
+
+def _time(stage: StagePlan, cluster: Cluster) -> Iterator[Derivation]:
+    if stage.step_time_s is None:
+        return
+    at = f"stages.{stage.stage}"
+    parts = tuple(Input(_word(cause), seconds) for cause, seconds in stage.step_time_by_cause)
+    formula = " + ".join(part.name for part in parts)
+    yield Derivation(f"{at}.step_time_s", stage.step_time_s, "One optimizer step.", formula, parts, (), "s")
+    step = Input("step_time_s", stage.step_time_s, f"{at}.step_time_s")
+    if stage.duration_s is None:
+        return
+    steps = Input("steps", stage.steps, f"{at}.steps")
+    yield Derivation(f"{at}.duration_s", stage.duration_s, "The stage.", "steps * step_time_s", (steps, step), (), "s")
+    lasts = Input("duration_s", stage.duration_s, f"{at}.duration_s")
+    days = stage.duration_s / 86400
+    yield Derivation(f"{at}.days", days, "Days that the stage takes.", "duration_s / 86400", (lasts,))
+    nodes = Input("nodes", cluster.nodes, "cluster.nodes")
+    devices = (nodes, Input("devices_per_node", cluster.devices_per_node, "cluster.devices_per_node"))
+    price = Input("price", cluster.price_per_device_hour, "cluster.price_per_device_hour")
+    if stage.cost_usd is not None:
+        formula = "nodes * devices_per_node * duration_s / 3600 * price"
+        inputs = (*devices, lasts, price)
+        yield Derivation(f"{at}.cost_usd", stage.cost_usd, "What the stage costs.", formula, inputs, (), "USD")
+    watts = Input("watts", cluster.device.power_watts)
+    formula, inputs = "nodes * devices_per_node * duration_s / 3600 * watts / 1000", (*devices, lasts, watts)
+    yield Derivation(f"{at}.energy_kwh", stage.energy_kwh, "Energy of the devices.", formula, inputs, (), "kWh")
+
+
+def _totals(plan: Plan) -> Iterator[Derivation]:
+    """Over all stages whose figure is known."""
+    known = [stage for stage in plan.stages if stage.duration_s is not None]
+    if known:
+        inputs = tuple(Input(s.stage, (s.duration_s or 0.0) / 86400, f"stages.{s.stage}.days") for s in known)
+        value = sum(each.value for each in inputs)
+        yield Derivation("days", value, "All stages, one after another.", " + ".join(s.stage for s in known), inputs)
+    priced = [stage for stage in plan.stages if stage.cost_usd is not None]
+    if priced:
+        inputs = tuple(Input(s.stage, s.cost_usd, f"stages.{s.stage}.cost_usd") for s in priced)
+        value, formula = sum(each.value for each in inputs), " + ".join(s.stage for s in priced)
+        yield Derivation("cost_usd", value, "All stages.", formula, inputs, (), "USD")
+
+
+def _word(cause: str) -> str:
+    """A cause as the name of an input: `weights`, `queries_keys_values`."""
+    return "_".join("".join(c if c.isalnum() else " " for c in cause).split())

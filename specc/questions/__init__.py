@@ -1,0 +1,1 @@
+"""Questions about specs: where a value comes from, and what differs between two of them."""
