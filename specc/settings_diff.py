@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,19 @@ def diff_settings(specs: tuple[Settings, ...]) -> tuple[SettingRow, ...]:
         groups.setdefault(_row_of(path, specs), []).append(path)
     rows = [_row(prefix, members, specs) for prefix, members in groups.items()]
     return tuple(sorted(rows, key=lambda row: EFFECTS.index(row.effect) if row.effect in EFFECTS else len(EFFECTS)))
+
+
+def gist(present: Present | None, leaves: int, show: Callable[[Any], str]) -> str:
+    """A value of a row in few words: itself, or what tells a subtree from another."""
+    if present is None:
+        return "-"
+    if leaves == 1:
+        return show(present.value)
+    told = [f"{name}: {show(present.value[name])}" for name in ("kind", "path") if name in present.value]
+    if len(present.value) <= 2:
+        told = [f"{name}: {show(value)}" for name, value in present.value.items()]
+    more = len(present.value) - len(told)
+    return ", ".join([*told, *([f"{more} more" if told else f"{more} settings"] if more else [])])
 
 
 _ABSENT = object()

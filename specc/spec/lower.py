@@ -13,7 +13,7 @@ from specc.spec.settings import address, settings
 from specc.spec.spec import Spec
 
 # Fields whose value is the name of something that is hashed itself.
-_REFERENCES = frozenset({"from", "data", "models", "suites"})
+REFERENCES = frozenset({"from", "data", "models", "suites"})
 # Fields that a training stage resolves to steps and sequences, which are hashed in their place.
 _LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup"})
 
@@ -66,7 +66,7 @@ def _identities(resolved: tuple[ir.Setting, ...], prefix: str) -> dict[str, obje
         for setting in resolved
         if setting.effect == "identity"
         and setting.path.startswith(prefix)
-        and not _REFERENCES & set(setting.path.split(".")[-2:])
+        and not REFERENCES & set(setting.path.split(".")[-2:])
     }
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from rich.text import Text
 
-from specc.settings_diff import MEANINGS, Present, SettingRow
+from specc.settings_diff import MEANINGS, Present, SettingRow, gist
 from specc.store import formats, numbers
 from specc.store.compare import Cell, Comparison, PredictionRow, ResultRow, Side
 
@@ -62,15 +62,7 @@ def to_markdown(comparison: Comparison) -> str:
 
 def setting_text(present: Present | None, leaves: int) -> str:
     """A value of a settings row: itself, or the gist of a subtree."""
-    if present is None:
-        return "-"
-    if leaves == 1:
-        return numbers.setting(present.value)
-    gist = [f"{name}: {numbers.setting(present.value[name])}" for name in ("kind", "path") if name in present.value]
-    if len(present.value) <= 2:
-        gist = [f"{name}: {numbers.setting(value)}" for name, value in present.value.items()]
-    more = len(present.value) - len(gist)
-    return ", ".join([*gist, *([f"{more} more" if gist else f"{more} settings"] if more else [])])
+    return gist(present, leaves, numbers.setting)
 
 
 def _side_lines(sides: tuple[Side, ...], width: int) -> Iterator[Text]:

@@ -31,10 +31,9 @@ MAY_IMPORT = {
     "settings_diff": set(),
     "store": {"manifest", "settings_diff"},
     "questions": {"ir", "diagnostics", "source", "spec", "planning", "settings_diff"},
-    "canonical": {"diagnostics", "source", "spec"},
     "cli": {
         "driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec", "kinds",
-        "questions", "canonical",
+        "questions",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "deepspeed", "submitit", "lm_eval", "datasets", "duckdb", "rich")
