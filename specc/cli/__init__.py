@@ -9,7 +9,7 @@ import traceback
 import click
 
 from specc import __version__
-from specc.cli import asking, compiling, language, queries, running
+from specc.cli import asking, compiling, fmt, language, queries, running
 
 BUG = 70
 """Exit code of a bug in specc (sysexits.h, EX_SOFTWARE)."""
@@ -25,6 +25,7 @@ for command in (
     *compiling.COMMANDS,
     *language.COMMANDS,
     *asking.COMMANDS,
+    *fmt.COMMANDS,
     *running.COMMANDS,
     queries.runs,
     queries.compare,

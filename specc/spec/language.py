@@ -267,3 +267,21 @@ def _node(path: Path, root: Tree) -> Node | None:
     for part in path:
         node = child(node, part) if node is not None else None
     return node
+
+
+def section_of(written: tuple[str, ...]) -> list[Any]:
+    """What a file with these keys at its top may be: a spec, else the sections of a preset that have all of them."""
+    found = [model for _, model in _sections(Spec, ()) if set(written) <= {*fields(model), "extends"}]
+    return [Spec] if not found or Spec in found else list(dict.fromkeys(found))
+
+
+def below(options: list[Any], node: Node | None, part: str | int) -> list[Any]:
+    """What may stand under a key or an index of what `options` may be; `node` is what stands there."""
+    return _below(options, node, part)
+
+
+def order(options: list[Any], node: Node | None) -> list[str]:
+    """Keys of a section in the order of the language; empty where the user chooses the names."""
+    model = _chosen(options, node)
+    model = model or next(iter(_models(options)), None)
+    return [] if model is None else list(fields(model))

@@ -102,7 +102,7 @@ def _read(number: Decimal, unit: str) -> Quantity | None:
     prefix, _, counted = unit.rpartition(" ")
     counted = _SINGULAR.get(counted, counted)
     if counted in _COUNTS and prefix in _PREFIXES:
-        text = f"{plain}{prefix} {counted}"
+        text = f"{plain}{prefix} {counted.removesuffix('s') if (plain, prefix) == ('1', '') else counted}"
         return Quantity(Fraction(number) * _PREFIXES[prefix], counted, text)
     if unit == "%":
         return Quantity(Fraction(number), "%", f"{plain}%")

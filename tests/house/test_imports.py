@@ -31,9 +31,10 @@ MAY_IMPORT = {
     "settings_diff": set(),
     "store": {"manifest", "settings_diff"},
     "questions": {"ir", "diagnostics", "source", "spec", "planning", "settings_diff"},
+    "canonical": {"source", "spec"},
     "cli": {
         "driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec", "kinds",
-        "questions",
+        "questions", "canonical", "source",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "deepspeed", "submitit", "lm_eval", "datasets", "duckdb", "rich")
