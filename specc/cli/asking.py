@@ -39,7 +39,7 @@ def why(spec: Path, path: str | None, sets: tuple[str, ...], as_json: bool) -> N
         records = [why_text.to_record(answer) for answer in found]
         click.echo(json.dumps(records[0] if len(records) == 1 and path else records, indent=2, ensure_ascii=False))
     elif len(found) == 1 and path is not None:
-        click.echo(why_text.render(found[0], known, outcome.texts))
+        click.echo(why_text.render(found[0], known, outcome.texts, shutil.get_terminal_size().columns))
     else:
         click.echo(why_text.render_table(found, shutil.get_terminal_size().columns))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from specc.planning.text import count, duration, gib
 from specc.questions.difference import Difference, Fact, StageVerdict
-from specc.questions.why_text import shown
+from specc.questions.why_text import spelt
 from specc.settings_diff import MEANINGS, SettingRow, gist
 
 _WHAT = {"data": "data set", "suites": "suite", "stages": "stage"}
@@ -152,7 +152,7 @@ def _aligned(rows: list[Row], width: int) -> Iterator[str]:
 
 
 def _values(row: SettingRow) -> tuple[str, str]:
-    one, other = (gist(value, row.leaves, shown) for value in row.values)
+    one, other = (gist(value, row.leaves, spelt) for value in row.values)
     return one, other
 
 

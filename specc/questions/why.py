@@ -34,7 +34,7 @@ class Answer:
     """One value and where it comes from."""
 
     path: str
-    value: object
+    value: Any
     origin: str
     """In a word: spec, preset, override, default, derived or planned."""
     meaning: str
@@ -55,7 +55,8 @@ def answers(source: Source, spec: Spec, plan: ir.Plan | None) -> tuple[Answer, .
         told = {each.path: _derived(each, "derived") for each in derivations(spec, plan.experiment)}
         told |= {each.path: _derived(each, "planned") for each in planned.derivations(plan)}
         # What `auto` became stands in the place of `auto`.
-        found = {path: _resolved(answer, told.pop(path, None)) for path, answer in found.items()} | told
+        found = {path: _resolved(answer, _became(answer, told)) for path, answer in found.items()}
+        found |= {path: answer for path, answer in told.items() if path not in found}
     sections = list(dict.fromkeys(_section(path) for path in found))
     return tuple(sorted(found.values(), key=lambda answer: sections.index(_section(answer.path))))
 
@@ -86,12 +87,19 @@ def _derived(derivation: ir.Derivation, origin: str) -> Answer:
     return Answer(derivation.path, derivation.value, origin, derivation.meaning, derivation=derivation)
 
 
+def _became(answer: Answer, told: dict[str, Answer]) -> Answer | None:
+    """What an `auto` became: the value derived at its own path, or the planner's in the layout."""
+    if answer.value != "auto":
+        return None
+    return told.get(answer.path) or told.get(answer.path.replace(".parallelism.", ".layout."))
+
+
 def _resolved(answer: Answer, derived: Answer | None) -> Answer:
     if derived is None:
         return answer
     place = (answer.span, answer.chain, answer.replaced)
     return Answer(
-        answer.path, derived.value, "derived", answer.meaning, answer.effect, *place, derivation=derived.derivation
+        answer.path, derived.value, derived.origin, answer.meaning, answer.effect, *place, derivation=derived.derivation
     )
 
 

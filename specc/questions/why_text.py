@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from textwrap import wrap
 from typing import Any
 
 from specc import ir
@@ -22,14 +23,14 @@ _ORIGINS = {
     "planned": "nobody wrote it: the planner's answer",
 }
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
-_WORDS = ("ceil", "round")
 
 
-def render(answer: Answer, known: tuple[Answer, ...], texts: Mapping[str, str]) -> str:
+def render(answer: Answer, known: tuple[Answer, ...], texts: Mapping[str, str], width: int) -> str:
     """The value, what it means, and where it comes from, with the lines that it was written on."""
     effect = f"  ({answer.effect}: {MEANINGS[answer.effect]})" if answer.effect in MEANINGS else ""
-    lines = [f"{answer.path} = {shown(answer.value, _unit(answer))}{effect}"]
-    lines += [f"  {answer.meaning}"] if answer.meaning else []
+    value = spelt(answer.value) if answer.derivation is None else shown(answer.value, _unit(answer))
+    lines = [f"{answer.path} = {value}{effect}"]
+    lines += _wrapped(answer.meaning, "  ", "  ", width)
     derived = answer.derivation
     if answer.span is None or derived is None:
         lines += ["", f"{_origin(answer)}{'' if answer.span is None else ':'}"]
@@ -38,7 +39,7 @@ def render(answer: Answer, known: tuple[Answer, ...], texts: Mapping[str, str]) 
         lines += ["`auto`, and so derived:"] if derived is not None else []
         lines += _quoted(answer, texts)
     if derived is not None:
-        lines += ["", *_derivation(derived, {other.path: other for other in known})]
+        lines += ["", *_derivation(derived, {other.path: other for other in known}, width)]
     return "\n".join(lines)
 
 
@@ -48,7 +49,7 @@ def render_table(known: tuple[Answer, ...], width: int) -> str:
     room = max(8, width - paths - 12)
     lines = []
     for answer in known:
-        value = _short(answer.value, _unit(answer))
+        value = _short(answer)
         value = value if len(value) <= room else f"{value[: room - 3]}..."
         if len(answer.path) > paths:
             lines.append(answer.path)
@@ -77,8 +78,18 @@ def to_record(answer: Answer) -> dict[str, Any]:
     }
 
 
+def spelt(value: Any) -> str:
+    """A setting as a person writes it: `1234`, `1.0e-5`, `[0.9, 0.95]`."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(spelt(item) for item in value)}]"
+    if isinstance(value, float):
+        mantissa, exponent, power = repr(value).partition("e")
+        return f"{mantissa}{'' if '.' in mantissa or not exponent else '.0'}{exponent}{_power(power)}"
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else shown(value)
+
+
 def shown(value: Any, unit: str = "") -> str:
-    """A value as a person reads it: `476,838`, `[0.9, 0.95]`, `73.1 GiB`."""
+    """A derived value as a person reads it: `476,838`, `73.1 GiB`."""
     if unit == "bytes":
         return f"{gib(value)} ({value:,} bytes)"
     if unit == "s":
@@ -100,8 +111,16 @@ def shown(value: Any, unit: str = "") -> str:
     return text if text.isprintable() and text == text.strip() and text else repr(text)
 
 
-def _short(value: Any, unit: str) -> str:
+def _power(power: str) -> str:
+    """`-05` as `-5`."""
+    return f"{int(power):+}" if power else ""
+
+
+def _short(answer: Answer) -> str:
     """A value where there is little room."""
+    value, unit = answer.value, _unit(answer)
+    if answer.derivation is None:
+        return spelt(value)
     if unit in ("bytes", "s"):
         return gib(value) if unit == "bytes" else duration(value)
     if isinstance(value, float) or (isinstance(value, int) and abs(value) >= 10**15):
@@ -128,16 +147,24 @@ def _quoted(answer: Answer, texts: Mapping[str, str]) -> list[str]:
     return render_diagnostics((diagnostic,), texts, "full").splitlines()[1:]
 
 
-def _derivation(derived: ir.Derivation, known: Mapping[str, Answer]) -> list[str]:
-    lines = list(derived.reasons)
+def _derivation(derived: ir.Derivation, known: Mapping[str, Answer], width: int) -> list[str]:
+    lines = [line for reason in derived.reasons for line in _wrapped(reason, "  ", "    ", width)]
     if derived.formula is not None:
         values = {each.name: _number(each.value) for each in derived.inputs}
         name = derived.path.rpartition(".")[2]
+        margin = " " * (len(name) + 5)
         numbers = _NAME.sub(lambda m: values.get(m[0], m[0]), derived.formula)
-        lines += [f"{name} = {derived.formula}", f"{' ' * len(name)} = {numbers}"]
+        lines += _wrapped(derived.formula, f"  {name} = ", margin, width)
+        lines += _wrapped(numbers, f"  {' ' * len(name)} = ", margin, width)
     if derived.inputs:
-        lines += ["", *_inputs(derived.inputs, known)]
-    return [f"  {line}".rstrip() for line in lines]
+        lines += ["", *(f"  {line}" for line in _inputs(derived.inputs, known))]
+    return lines
+
+
+def _wrapped(text: str, first: str, rest: str, width: int) -> list[str]:
+    return wrap(
+        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _inputs(inputs: tuple[ir.Input, ...], known: Mapping[str, Answer]) -> list[str]:
@@ -150,7 +177,7 @@ def _input_value(each: ir.Input, known: Mapping[str, Answer]) -> str:
     """As it was written, where it was."""
     answer = known.get(each.path or "")
     if answer is not None and answer.derivation is None:
-        return shown(answer.value)
+        return spelt(answer.value)
     return _number(each.value)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from specc import driver
 from specc.questions.why import Answer, answers, below, near
+from specc.questions.why_text import spelt
 from tests.conftest import ROOT, Specc
 
 SPEC_70B = str(ROOT / "specs/70b_alibi.yaml")
@@ -86,6 +87,23 @@ def test_auto_is_answered_with_what_it_became(spec: Path) -> None:
     assert (written.value, written.origin, written.derivation) == (64, "override", None)
 
 
+def test_what_was_left_to_the_planner_is_answered_with_its_choice(spec: Path) -> None:
+    left = ask(spec, "stages.pretrain.parallelism.micro_batch_size")
+    chosen = ask(spec, "stages.pretrain.layout.micro_batch_size")
+    assert (left.value, left.origin, left.derivation) == (chosen.value, "planned", chosen.derivation)
+    given = ask(spec, "stages.pretrain.parallelism.micro_batch_size", "stages.pretrain.parallelism.micro_batch_size=2")
+    assert (given.value, given.origin) == (2, "override")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234, "1234"), (1e-5, "1.0e-5"), (2.5e20, "2.5e+20"), (0.1, "0.1"), (True, "true"), (None, "none"), ("a", "a"),
+     ((0.9, 1e-8), "[0.9, 1.0e-8]"), ("class ", "'class '")],
+)  # fmt: skip
+def test_settings_are_spelt_as_a_person_writes_them(value: object, text: str) -> None:
+    assert spelt(value) == text
+
+
 def test_every_setting_and_derived_value_has_one_answer() -> None:
     outcome = driver.check(Path(SPEC_70B))
     assert outcome.source is not None
@@ -125,6 +143,12 @@ def test_a_choice_of_the_planner_shows_what_it_did_not_take(specc: Specc) -> Non
     said = specc("why", SPEC_70B, "stages.pretrain.layout.micro_batch_size").out
     assert "the fastest layout that fits" in said
     assert "rejected: ZeRO-3 with full checkpointing at micro-batch 1: " in said
+
+
+def test_the_arithmetic_is_wrapped_at_the_terminal(specc: Specc) -> None:
+    said = specc("why", SPEC_70B, "model.parameters").out
+    assert "model.parameters = 68,455,505,920" in said
+    assert max(len(line) for line in said.splitlines() if "specs/" not in line) <= 80
 
 
 def test_without_a_path_everything_is_listed_within_the_terminal(specc: Specc) -> None:
