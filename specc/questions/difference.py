@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from specc import ir
@@ -118,12 +119,11 @@ def _renames(a: ir.Experiment, b: ir.Experiment) -> Iterator[Rename]:
     for section in _SECTIONS:
         gone = {name: _entry(a, section, name) for name in _names(a, section) if name not in _names(b, section)}
         come = {name: _entry(b, section, name) for name in _names(b, section) if name not in _names(a, section)}
-        for alike in (_everything, _identity):
-            for after, entry in list(come.items()):
-                before = next((name for name, other in gone.items() if alike(other) == alike(entry)), None)
-                if before is not None:
-                    yield Rename(section, before, after)
-                    del gone[before], come[after]
+        for alike, after in product((_everything, _identity), tuple(come)):
+            pairs = [name for name, other in gone.items() if after in come and alike(other) == alike(come[after])]
+            if pairs:
+                yield Rename(section, pairs[0], after)
+                del gone[pairs[0]], come[after]
 
 
 def _names(experiment: ir.Experiment, section: str) -> tuple[str, ...]:
