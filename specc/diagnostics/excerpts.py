@@ -100,7 +100,8 @@ def _quote(labels: list[Label], line: str) -> tuple[str, list[_Mark]]:
     first = min(label.span.column for label in labels) - 1
     start, head = 0, ""
     if cells(_shown(line)) > _WIDEST and cells(_shown(line[:first])) > _BEFORE:
-        start, head = _back(line, first), _CUT
+        room = _WIDEST - len(_CUT) - cells(_shown(line[first:]))
+        start, head = _back(line, first, max(_BEFORE, room)), _CUT
     quoted, used = head, len(head)
     for character in line[start:]:
         used += cells(_shown(character))
@@ -116,9 +117,9 @@ def _quote(labels: list[Label], line: str) -> tuple[str, list[_Mark]]:
     return quoted, [(a, min(max(b, a + 1), _WIDEST + 1), label) for a, b, label in marks]
 
 
-def _back(line: str, index: int) -> int:
+def _back(line: str, index: int, before: int) -> int:
     """Some cells before an index, and not between a letter and its accent."""
-    start = max(0, index - _BEFORE)
+    start = max(0, index - before)
     while start > 0 and cells(line[start]) == 0:
         start -= 1
     return start
