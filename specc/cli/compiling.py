@@ -13,8 +13,8 @@ import click
 
 from specc import driver, ir
 from specc.cli import show
-from specc.diagnostics.levels import WARNINGS, Levels, refuse
 from specc.cli.dumping import DUMP, writer
+from specc.diagnostics.levels import WARNINGS, Levels, refuse
 from specc.diagnostics.render import FORMATS
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ MAY_IMPORT = {
     "questions": {"ir", "diagnostics", "source", "spec", "planning", "settings_diff"},
     "canonical": {"source", "spec"},
     "cli": {
-        "driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec", "kinds",
-        "questions", "canonical", "source",
+        "driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec",
+        "kinds", "questions", "canonical", "source",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "deepspeed", "submitit", "lm_eval", "datasets", "duckdb", "rich")
