@@ -1,6 +1,8 @@
 """The whole order: a path goes in, a plan and its artifacts come out. Nothing else knows more than its neighbour.
 
 spec.yaml --read--> Source --parse--> Spec --lower--> Experiment --passes--> Experiment --plan--> Plan --emit--> files
+
+A spec with a `sweep` goes this way once for each variant.
 """
 
 from __future__ import annotations
@@ -12,28 +14,22 @@ from typing import TYPE_CHECKING
 
 from specc import ir
 from specc.checks import CHECKS, PLAN_CHECKS
-from specc.checks.lowering import refuse_lowering
-from specc.diagnostics import At, Diagnostic, Finding
-from specc.diagnostics.levels import Levels, check_levels, check_use, levelled
-from specc.diagnostics.near import nearest
+from specc.checks.lowering import check_asked
+from specc.diagnostics import Diagnostic, Finding
+from specc.diagnostics.across import across
+from specc.diagnostics.levels import UNSAID, Levels, heard, levelled
 from specc.passes import PASSES
-from specc.planning import DEVICES, plan_experiment, predictions
-from specc.source import DELETES, Source, SpecErrors, read
-from specc.spec.language import effects
+from specc.planning import DEVICES, check_device, plan_experiment, predictions
+from specc.source import Source, SpecErrors, read
 from specc.spec.lower import check as check_spec
 from specc.spec.lower import lower
+from specc.spec.naming import label_of_overrides, named
 from specc.spec.parse import parse
-from specc.spec.settings import settings
 from specc.spec.spec import Spec
-from specc.spec.variant import variant
+from specc.spec.variants import Variant, same_experiments, variants
 
 if TYPE_CHECKING:
     from specc.backends import Artifact
-
-
-DEFAULT = Levels()
-"""Each code as loud as it says of itself."""
-
 
 Watch = Callable[[str, ir.Experiment | ir.Plan], None]
 """Is shown the IR after lowering, after each pass and after planning, with the name of what made it."""
@@ -45,16 +41,41 @@ def unwatched(name: str, value: ir.Experiment | ir.Plan) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a spec: everything that was found, and the plan where nothing was an error."""
+class Wishes:
+    """What is asked for beside the spec itself."""
 
-    plan: ir.Plan | None
+    stages: tuple[str, ...] = ()
+    """Stages that must exist and have code."""
+    variant: str | None = None
+    """The one variant of a sweep; None for all."""
+    emitting: bool = False
+    """Whether code is wanted: what has none is an error then, and a note otherwise."""
+    levels: Levels = UNSAID
+    """How loud diagnostics are to be, above what the spec says itself."""
+    watch: Watch = unwatched
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a spec: everything that was found, and its plans where nothing was an error."""
+
+    plans: tuple[ir.Plan, ...]
+    """One, or as many as a sweep has variants; none where anything is an error."""
     diagnostics: tuple[Diagnostic, ...]
     texts: Mapping[str, str]
     """The files that diagnostics quote, by name."""
     source: Source | None = None
     spec: Spec | None = None
     """What was read and what it says, for those who ask where a value comes from."""
+    sweep: str | None = None
+    """What the sweep is called, such as `tiny`, or `tiny@rope` under an override; None where the spec has none."""
+    variants: tuple[Variant, ...] = ()
+    """The variants of a sweep, in the order of its plans."""
+
+    @property
+    def plan(self) -> ir.Plan | None:
+        """The plan, where there is exactly one."""
+        return self.plans[0] if len(self.plans) == 1 else None
 
     @property
     def failed(self) -> bool:
@@ -62,68 +83,81 @@ class Outcome:
         return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
 
 
-def check(
-    path: Path,
-    sets: tuple[str, ...] = (),
-    stages: tuple[str, ...] = (),
-    *,
-    levels: Levels = DEFAULT,
-    watch: Watch = unwatched,
-) -> Outcome:
-    """Read, parse, lower, check and plan a spec; `stages` are asked for by name, and must have code."""
+def check(path: Path, sets: tuple[str, ...] = (), wishes: Wishes | None = None) -> Outcome:
+    """Read, parse, lower, check and plan a spec with its overrides."""
     try:
-        return check_source(read(path, sets), stages, levels=levels, watch=watch)
+        return check_source(read(path, sets), wishes)
     except SpecErrors as errors:
-        return Outcome(None, errors.diagnostics, errors.texts)
+        return Outcome((), errors.diagnostics, errors.texts)
 
 
-def check_source(
-    source: Source, stages: tuple[str, ...] = (), *, levels: Levels = DEFAULT, watch: Watch = unwatched
-) -> Outcome:
-    """The same for a spec that has been read already."""
+def check_source(source: Source, wishes: Wishes | None = None) -> Outcome:
+    """The same for a spec that has been read already: each variant on its own, and what was found put together."""
+    wishes = wishes or Wishes()
     try:
-        spec = parse(source)
+        found = variants(source, wishes.variant)
     except SpecErrors as errors:
-        return Outcome(None, errors.diagnostics, errors.texts)
-    findings = [*check_spec(spec), *_check_device(spec)]
-    plan = None
-    if not any(finding.severity == "error" for finding in findings):
-        plan, more = _plan(source, spec, stages, watch)
-        findings += more
-    findings = _levelled(spec, findings, levels, complete=plan is not None)
-    diagnostics = tuple(source.locate(finding) for finding in findings)
-    outcome = Outcome(plan, diagnostics, source.texts, source, spec)
-    return replace(outcome, plan=None) if outcome.failed else outcome
+        return Outcome((), errors.diagnostics, errors.texts)
+    outcomes = tuple(_check_variant(variant, wishes) for variant in found)
+    return _joined(source, found, outcomes, wishes.levels) if found[0].points else outcomes[0]
 
 
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """Every file of the generated folder, the manifest last."""
+    return emit_all((plan,))[0]
+
+
+def emit_all(plans: tuple[ir.Plan, ...]) -> tuple[tuple[Artifact, ...], ...]:
+    """The files of many plans; what is equal among them is formatted once."""
     # Loaded here, because `specc check` emits nothing and should not wait for the template engine.
     from specc.backends import BACKENDS, manifest
-    from specc.formatting import format_python
+    from specc.formatting import format_folders
 
-    emitted = tuple(artifact for backend in BACKENDS for artifact in backend(plan))
-    formatted = format_python(emitted)
-    parameters = plan.experiment.model.parameters
-    predicted = {stage.stage: predictions(stage, parameters) for stage in plan.stages}
-    return (*formatted, manifest.emit(plan, formatted, predicted))
-
-
-def _levelled(spec: Spec, findings: list[Finding], levels: Levels, *, complete: bool) -> list[Finding]:
-    own = Levels(spec.allow, spec.warn)
-    if own.allow or own.warn:
-        wrong = list(check_levels(own))
-        findings = [*findings, *wrong, *(check_use(own, findings) if complete and not wrong else ())]
-    return levelled(findings, own, levels)
+    emitted = tuple(tuple(artifact for backend in BACKENDS for artifact in backend(plan)) for plan in plans)
+    return tuple(
+        (*formatted, manifest.emit(plan, formatted, _predictions(plan)))
+        for plan, formatted in zip(plans, format_folders(emitted), strict=True)
+    )
 
 
-def _plan(source: Source, spec: Spec, stages: tuple[str, ...], watch: Watch) -> tuple[ir.Plan, list[Finding]]:
-    experiment = _passed(lower(spec, _name(source, spec), source.file), watch)
+def indexed(
+    outcome: Outcome, emitted: tuple[tuple[Artifact, ...], ...]
+) -> tuple[Artifact, dict[str, tuple[Artifact, ...]]]:
+    """The index of a sweep and the folders of its variants by name, both relative to the folder they go to."""
+    from specc.backends import sweep
+
+    assert outcome.sweep is not None, "the spec has no sweep"
+    overrides = [variant.overrides for variant in outcome.variants]
+    index = sweep.emit(outcome.sweep, zip(outcome.plans, overrides, emitted, strict=True))
+    names = [plan.experiment.name for plan in outcome.plans]
+    return index, dict(zip(names, emitted, strict=True))
+
+
+def _check_variant(variant: Variant, wishes: Wishes) -> Outcome:
+    source = variant.source
+    try:
+        spec = parse(source)
+    except SpecErrors as errors:
+        return Outcome((), errors.diagnostics, errors.texts)
+    findings = [*check_spec(spec), *check_device(spec.cluster.device)]
+    plans: tuple[ir.Plan, ...] = ()
+    overridden = label_of_overrides(source, spec)
+    if not any(finding.severity == "error" for finding in findings):
+        plan, more = _plan(source, spec, named(spec, variant.label, overridden), wishes)
+        plans, findings = (plan,), findings + more
+    said = heard(findings, Levels(spec.allow, spec.warn), wishes.levels, emitting=wishes.emitting, whole=bool(plans))
+    sweep = named(spec, overridden) if variant.points else None
+    outcome = Outcome(plans, tuple(map(source.locate, said)), source.texts, source, spec, sweep)
+    return replace(outcome, plans=()) if outcome.failed else outcome
+
+
+def _plan(source: Source, spec: Spec, name: str, wishes: Wishes) -> tuple[ir.Plan, list[Finding]]:
+    experiment = _passed(lower(spec, name, source.file), wishes.watch)
     findings = [finding for run_check in CHECKS for finding in run_check(experiment)]
-    findings += _check_stages(experiment, stages)
+    findings += check_asked(experiment, wishes.stages)
     plan, infeasible = plan_experiment(experiment, spec.cluster.lower(DEVICES[spec.cluster.device]))
     ir.verify(plan, "plan")
-    watch("plan", plan)
+    wishes.watch("plan", plan)
     placed = [finding for run_check in PLAN_CHECKS for finding in run_check(plan)]
     return plan, [*findings, *infeasible, *placed]
 
@@ -139,49 +173,19 @@ def _passed(experiment: ir.Experiment, watch: Watch) -> ir.Experiment:
     return experiment
 
 
-def _name(source: Source, spec: Spec) -> str:
-    """The name, with a variant where overrides make another experiment; where it runs is no part of the name."""
-    resolved = tuple(settings(spec))
-    identity = tuple(setting.path for setting in resolved if setting.effect == "identity")
-    telling = tuple(text for text in source.overrides if _tells(source, text, identity))
-    if not telling:
-        return spec.name
-    return f"{spec.name}@{variant(telling, tuple(setting.path for setting in resolved))}"
+def _joined(source: Source, found: tuple[Variant, ...], outcomes: tuple[Outcome, ...], levels: Levels) -> Outcome:
+    """One outcome of all variants; what several of them say is said once."""
+    said = across([(variant.name, one.diagnostics) for variant, one in zip(found, outcomes, strict=True)])
+    plans = tuple(plan for outcome in outcomes for plan in outcome.plans)
+    if len(plans) == len(found):
+        alike = same_experiments(found, tuple(plan.experiment for plan in plans))
+        spec = outcomes[0].spec
+        own = UNSAID if spec is None else Levels(spec.allow, spec.warn)
+        said += tuple(map(source.locate, levelled(alike, own, levels)))
+    outcome = Outcome(plans, said, source.texts, source, outcomes[0].spec, outcomes[0].sweep, found)
+    return replace(outcome, plans=()) if outcome.failed else outcome
 
 
-def _tells(source: Source, override: str, identity: tuple[str, ...]) -> bool:
-    if override.startswith(DELETES):
-        # What is gone is among no settings: the language says whether it could have told anything.
-        return "identity" in effects(tuple(override[1:].split(".")), source.root)
-    return _touches(override.partition("=")[0], identity)
-
-
-def _touches(path: str, identity: tuple[str, ...]) -> bool:
-    """Whether setting a path sets any of the identity-class ones; `x.extends` sets what lies below `x`."""
-    section = path.removesuffix("extends").rstrip(".")
-    return not section or any(f"{other}.".startswith(f"{section}.") for other in identity)
-
-
-def _check_device(spec: Spec) -> list[Finding]:
-    name = spec.cluster.device
-    if name in DEVICES:
-        return []
-    near = nearest(name, DEVICES)
-    listed = ", ".join(f"`{known}`" for known in DEVICES)
-    help_text = f"did you mean `{near}`?" if near else f"it has {listed}"
-    headline = f"the hardware catalogue has no device `{name}`"
-    return [Finding("SPC416", headline, (At(("cluster", "device")),), help=help_text)]
-
-
-def _check_stages(experiment: ir.Experiment, names: tuple[str, ...]) -> list[Finding]:
-    findings = []
-    known = {stage.name: stage for stage in experiment.stages}
-    for name in names:
-        if name not in known:
-            near = nearest(name, known)
-            help_text = f"did you mean `{near}`?" if near else f"it has {', '.join(f'`{key}`' for key in known)}"
-            at = (At(("stages",), of_key=True),)
-            findings.append(Finding("SPC510", f"there is no stage `{name}`", at, help=help_text))
-        elif not known[name].lowered:
-            findings.append(refuse_lowering(known[name]))
-    return findings
+def _predictions(plan: ir.Plan) -> dict[str, dict[str, float | None]]:
+    parameters = plan.experiment.model.parameters
+    return {stage.stage: predictions(stage, parameters) for stage in plan.stages}

@@ -51,7 +51,7 @@ def fix(spec: Path, sets: tuple[str, ...], check: Check) -> Fixed:
         try:
             source = read(spec, sets, after)
         except SpecErrors as errors:
-            outcome = Outcome(None, errors.diagnostics, errors.texts)
+            outcome = Outcome((), errors.diagnostics, errors.texts)
             return Fixed(outcome, before, after, names, mended, refused)
         outcome = check(source)
         for name, path in source.files.items():

@@ -1,6 +1,7 @@
 """The manifest: the one contract between the compiler, the runners and the store.
 
 `manifest.json` stands beside the generated code. The compiler writes it, the runners execute it, the store reads it.
+A sweep has one folder a variant, each with its manifest, and beside them `NAME.sweep.json`, which lists them.
 Only the standard library is imported here, so that a runner needs nothing else of specc.
 """
 
@@ -14,6 +15,8 @@ from typing import Any
 
 FILE = "manifest.json"
 VERSION = 1
+SWEEP_SUFFIX = ".sweep.json"
+SWEEP_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,54 @@ def read(folder: Path) -> Manifest:
     }
     raw["settings"] = {path: Setting(**setting) for path, setting in raw["settings"].items()}
     return Manifest(**raw)
+
+
+@dataclass(frozen=True)
+class SweepVariant:
+    """One variant of a sweep."""
+
+    experiment: str
+    """Name with its variant, such as `tiny@num_layers=4`; unique in the sweep, and the same in the manifest."""
+    folder: str
+    """The generated folder of the variant, by its name beside the index."""
+    overrides: dict[str, Any]
+    """The plain value that it has at each swept path."""
+    identity: str
+    """As in the manifest."""
+    manifest: str
+    """SHA-256 of the folder's `manifest.json`."""
+
+
+@dataclass(frozen=True)
+class SweepIndex:
+    """All variants of one sweep. The position of a variant in the list is its index in a job array."""
+
+    specc: str
+    sweep: str
+    """What the sweep is called: the name of the spec, with what overrides change in all variants."""
+    variants: tuple[SweepVariant, ...]
+    version: int = SWEEP_VERSION
+
+    def to_json(self) -> str:
+        """Stable text: keys in the order of declaration, a newline at the end."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sweep_path(sweep: str) -> str:
+    """The name of a sweep's index, which lies beside the folders of its variants."""
+    return f"{sweep}{SWEEP_SUFFIX}"
+
+
+def read_sweep(file: Path) -> SweepIndex:
+    """Read `NAME.sweep.json`; ValueError when it is of another version, or names a folder that is not beside it."""
+    raw = json.loads(file.read_text(encoding="utf-8"))
+    if raw.get("version") != SWEEP_VERSION:
+        raise ValueError(f"{file} has sweep version {raw.get('version')}, and this specc reads {SWEEP_VERSION}")
+    variants = tuple(SweepVariant(**variant) for variant in raw["variants"])
+    for variant in variants:
+        if Path(variant.folder).name != variant.folder:
+            raise ValueError(f"{file} names folder {variant.folder!r}, which is not beside it")
+    return SweepIndex(**{**raw, "variants": variants})
 
 
 def digest(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from functools import lru_cache
 
 import yaml
 
@@ -20,8 +22,14 @@ PATH = "experiment.lock.yaml"
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """One file, which is itself a spec: compiling it gives the same experiment."""
     tree = nested(plan.experiment.settings)
-    text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    text = "".join(_section(json.dumps({key: value}, ensure_ascii=False)) for key, value in tree.items())
     return (Artifact(PATH, f"# The resolved spec, every default made explicit. {notice()}\n{text}"),)
+
+
+@lru_cache(maxsize=64)
+def _section(values: str) -> str:
+    """One section as YAML, given as JSON. Variants of a sweep share most of theirs, and PyYAML is slow."""
+    return yaml.dump(json.loads(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 class _Dumper(yaml.SafeDumper):

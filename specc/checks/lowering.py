@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from specc.diagnostics import At, Finding
+from specc.diagnostics.near import nearest
 from specc.ir import Experiment, Plan, Stage
 
 _ENGINES_THAT_RUN = frozenset({"torch"})
@@ -32,6 +33,18 @@ def refuse_lowering(stage: Stage) -> Finding:
         f"this version of specc emits no code for stage `{stage.name}`",
         (At(("stages", stage.name, "kind"), f"no lowering for `{stage.kind}`"),),
     )
+
+
+def check_asked(experiment: Experiment, names: tuple[str, ...]) -> Iterator[Finding]:
+    """Stages that are asked for by name: they exist, and have code."""
+    known = {stage.name: stage for stage in experiment.stages}
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            help_text = f"did you mean `{near}`?" if near else f"it has {', '.join(f'`{key}`' for key in known)}"
+            yield Finding("SPC510", f"there is no stage `{name}`", (At(("stages",), of_key=True),), help=help_text)
+        elif not known[name].lowered:
+            yield refuse_lowering(known[name])
 
 
 def check_engines(plan: Plan) -> Iterator[Finding]:

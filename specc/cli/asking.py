@@ -11,23 +11,27 @@ import click
 
 from specc import driver, ir
 from specc.cli import show
-from specc.cli.compiling import SETS, SPEC, STALE, fail
+from specc.cli.arguments import SETS, SPEC, VARIANT
+from specc.cli.compiling import STALE, fail
 
 
 @click.command()
 @SPEC
 @click.argument("path", required=False)
 @SETS
+@VARIANT
 @click.option("--json", "as_json", is_flag=True, help="Documented keys, for other programs.")
-def why(spec: Path, path: str | None, sets: tuple[str, ...], as_json: bool) -> None:
+def why(spec: Path, path: str | None, sets: tuple[str, ...], variant: str | None, as_json: bool) -> None:
     """Say where the value at PATH of SPEC comes from; without PATH list every value and its origin."""
     from specc.questions import why_text
     from specc.questions.why import answers, below, near
 
-    outcome = driver.check(spec, sets)
+    outcome = driver.check(spec, sets, driver.Wishes(variant=variant))
     if outcome.source is None or outcome.spec is None:
         show.diagnostics(outcome, "full")
         sys.exit(1)
+    if len(outcome.variants) > 1:
+        fail(f"{spec} is a sweep of {len(outcome.variants):,} variants: choose one with --variant")
     known = answers(outcome.source, outcome.spec, outcome.plan)
     if outcome.plan is None:
         click.echo("warning: the spec has errors (`specc check`): nothing can be derived from it", err=True)
@@ -101,6 +105,8 @@ def _planned(address: str, sets: tuple[str, ...]) -> ir.Plan:
             outcome = driver.check(path, sets)
     except NoSpecError as error:
         fail(str(error))
+    if len(outcome.plans) > 1:
+        fail(f"{address} is a sweep of {len(outcome.plans):,} variants: compare it without, by --set ~sweep")
     if outcome.plan is None:
         show.diagnostics(outcome, "full")
         sys.exit(1)

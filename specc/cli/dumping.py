@@ -24,10 +24,14 @@ def writer(folder: Path | None) -> Watch:
     if folder is None:
         return unwatched
     names: list[str] = []
+    experiments: set[str] = set()
 
     def write(name: str, value: ir.Experiment | ir.Plan) -> None:
         from specc.ir.text import to_text
 
+        experiments.add(value.experiment.name if isinstance(value, ir.Plan) else value.name)
+        if len(experiments) > 1:
+            raise PlainError("--dump-passes shows one experiment: choose a variant of the sweep with --variant")
         file = folder / (f"{name}.txt" if isinstance(value, ir.Plan) else f"{len(names):02}_{name}.txt")
         names.append(name)
         try:

@@ -8,50 +8,72 @@ import sys
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from specc import driver
+from specc import ir
 from specc.cli import show
-from specc.cli.compiling import SETS, SPEC, emitted, fail, lint_levels
-from specc.diagnostics.levels import Levels
+from specc.cli.arguments import Asked, of_spec
+from specc.cli.compiling import emitted, fail
+
+if TYPE_CHECKING:
+    from specc.backends import Artifact
 
 RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 _PLAN_DIGITS = 12
 
 
 @click.command()
-@SPEC
+@of_spec
 @click.argument("stages", nargs=-1)
-@SETS
 @RUNS
 @click.option("--fresh", is_flag=True, help="Start again even where a run exists already.")
-@lint_levels
-def run(spec: Path, stages: tuple[str, ...], sets: tuple[str, ...], runs: Path, fresh: bool, levels: Levels) -> None:
-    """Compile SPEC and execute its STAGES (default: all) here. What is complete is kept; what was stopped resumes."""
-    outcome = driver.check(spec, sets, stages, levels=levels)
-    if outcome.plan is not None and not stages:
-        stages = tuple(stage.name for stage in outcome.plan.experiment.stages)
-        outcome = driver.check(spec, sets, stages, levels=levels)
+def run(asked: Asked, stages: tuple[str, ...], runs: Path, fresh: bool) -> None:
+    """Compile SPEC and execute its STAGES (default: all) here. What is complete is kept; what was stopped resumes.
+
+    The variants of a sweep run one after another, until one fails.
+    """
+    outcome = asked.check(stages=stages, emitting=True)
+    if not outcome.failed and not stages:
+        stages = tuple(dict.fromkeys(stage.name for plan in outcome.plans for stage in plan.experiment.stages))
+        outcome = asked.check(stages=stages, emitting=True)
     show.diagnostics(outcome, "full")
-    if outcome.plan is None:
+    if outcome.failed:
         sys.exit(1)
     if find_spec("torch") is None:
         fail("running needs PyTorch: pip install 'specc[eval]'")
+    folders = [_written(plan, files, runs) for plan, files in zip(outcome.plans, emitted(outcome.plans), strict=True)]
+    for number, (plan, folder) in enumerate(zip(outcome.plans, folders, strict=True), start=1):
+        if len(folders) > 1:
+            click.echo(f"variant {number:,} of {len(folders):,}: {plan.experiment.name}")
+        code = _execute(folder, stages, fresh=fresh)
+        if code and number < len(folders):
+            click.echo(f"error: {plan.experiment.name} failed; the {len(folders) - number:,} after it wait", err=True)
+        if code:
+            sys.exit(code)
+
+
+def _written(plan: ir.Plan, artifacts: tuple[Artifact, ...], runs: Path) -> Path:
+    """The folder of a plan among the runs, under the address of its manifest."""
     from specc.writing import EditedError, write
 
-    artifacts = emitted(outcome.plan)
     address = sha256(artifacts[-1].text.encode("utf-8")).hexdigest()[:_PLAN_DIGITS]
-    folder = runs / outcome.plan.experiment.name / "plans" / address
+    folder = runs / plan.experiment.name / "plans" / address
     try:
         write(folder, artifacts)
     except EditedError as edited:
         fail(f"{edited}; a plan that ran is a record and is not overwritten")
+    return folder
+
+
+def _execute(folder: Path, stages: tuple[str, ...], *, fresh: bool) -> int:
+    """The exit code of the stages of a plan, run here."""
     command = [sys.executable, "-m", "runners.local", str(folder), "--stages", ",".join(stages)]
     child = subprocess.Popen([*command, *(["--fresh"] if fresh else [])])
     # The terminal sends its interrupt to the stage as well, which saves its state: we wait for that.
     signal.signal(signal.SIGINT, lambda *_: None)
-    sys.exit(child.wait())
+    return child.wait()
 
 
 COMMANDS: tuple[click.Command, ...] = (run,)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from specc import ir
 from specc.diagnostics.render import render, summary
 from specc.driver import Outcome
+
+if TYPE_CHECKING:
+    from specc.writing import SweepWritten, Written
+
+_WORDS = ("new", "changed", "removed", "unchanged")
+_MOST_LINES = 20
 
 
 def colours(stream: object) -> bool:
@@ -30,3 +39,47 @@ def diagnostics(outcome: Outcome, form: str) -> None:
         click.echo(render(quiet, outcome.texts, "concise") + "\n", err=True)
     if outcome.failed or any(d.fix is not None and d.fix.safe for d in outcome.diagnostics):
         click.echo(summary(outcome.diagnostics), err=True)
+
+
+def facts(plans: tuple[ir.Plan, ...]) -> str:
+    """Size, stages and price in a line, of a sweep all together."""
+    sizes = sorted(plan.experiment.model.parameters for plan in plans)
+    names = ", ".join(dict.fromkeys(stage.name for plan in plans for stage in plan.experiment.stages))
+    said = [f"{len(plans):,} variants"] if len(plans) > 1 else []
+    said.append(f"{sizes[0]:,} parameters" if sizes[0] == sizes[-1] else f"{sizes[0]:,} to {sizes[-1]:,} parameters")
+    said.append(f"stages {names}")
+    stages = [stage for plan in plans for stage in plan.stages]
+    days = sum(stage.duration_s or 0.0 for stage in stages) / 86400
+    cost = sum(stage.cost_usd or 0.0 for stage in stages)
+    if days >= 0.1:
+        together = " in all" if len(plans) > 1 else ""
+        said.append(f"about {days:,.1f} days" + (f" and ${cost:,.0f}" if cost else "") + together)
+    return "; ".join(said)
+
+
+def changes(folder: Path, written: Written, verb: str) -> None:
+    """What became of a folder, file by file."""
+    click.echo(f"{folder} {verb}: {_counts(written)}")
+    marks = (("+", written.added), ("~", written.changed), ("-", written.removed))
+    for mark, path in [(mark, path) for mark, paths in marks for path in paths]:
+        click.echo(f"  {mark} {path}")
+
+
+def sweep_changes(index: Path, written: SweepWritten, verb: str) -> None:
+    """What became of a sweep, variant by variant, as many as a screen holds."""
+    found = {folder: changes for folder, changes in written.folders.items() if changes.stale}
+    new = [folder for folder, changes in found.items() if not changes.unchanged and not changes.changed]
+    lines = [f"  - {folder}, of an earlier sweep" for folder in written.gone]
+    lines += [f"  {'+' if folder in new else '~'} {folder}: {_counts(changes)}" for folder, changes in found.items()]
+    counts = (len(new), len(found) - len(new), len(written.gone), len(written.folders) - len(found))
+    words = ", ".join(f"{n:,} {word}" for n, word in zip(counts, _WORDS, strict=True))
+    click.echo(f"{index} {verb}, {len(written.folders):,} variants: {words}")
+    for line in lines[:_MOST_LINES]:
+        click.echo(line)
+    if len(lines) > _MOST_LINES:
+        click.echo(f"  and {len(lines) - _MOST_LINES:,} more")
+
+
+def _counts(written: Written) -> str:
+    lengths = (len(written.added), len(written.changed), len(written.removed), len(written.unchanged))
+    return ", ".join(f"{length} {word}" for length, word in zip(lengths, _WORDS, strict=True))

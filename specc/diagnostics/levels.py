@@ -11,6 +11,8 @@ from specc.diagnostics.diagnostic import At, Change, Finding, Remedy, Severity
 from specc.diagnostics.near import nearest
 
 WARNINGS = "warnings"
+_OF_EMISSION = frozenset({"SPC419", "SPC813"})
+"""Notes that are errors where code is asked for."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,26 @@ class Levels:
     allow: tuple[str, ...] = ()
     warn: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+
+
+UNSAID = Levels()
+"""Each code as loud as it says of itself."""
+
+
+def heard(
+    findings: list[Finding], spec: Levels, line: Levels, *, emitting: bool = False, whole: bool = True
+) -> list[Finding]:
+    """What is reported in the end, mistakes in the levels themselves included.
+
+    `emitting` makes errors of what has no code. `whole` says that all checks ran: only then is it known that nothing
+    reports a code.
+    """
+    if emitting:
+        findings = [replace(found, severity="error") if found.code in _OF_EMISSION else found for found in findings]
+    if spec.allow or spec.warn:
+        wrong = list(check_levels(spec))
+        findings = [*findings, *wrong, *(check_use(spec, findings) if whole and not wrong else ())]
+    return levelled(findings, spec, line)
 
 
 def level(finding: Finding, spec: Levels, line: Levels) -> Severity:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from specc.diagnostics import At, Finding
+from specc.diagnostics.near import nearest
 from specc.ir.plan import Device
 
 GIB = 2**30
@@ -21,6 +23,16 @@ def device(name: str) -> Device:
 def has_precision(device: Device, precision: str) -> bool:
     """Whether the device has arithmetic for the precision."""
     return precision in device.peak_flops
+
+
+def check_device(name: str) -> Iterator[Finding]:
+    """A device that the catalogue does not have."""
+    if name not in DEVICES:
+        near = nearest(name, DEVICES)
+        listed = ", ".join(f"`{known}`" for known in DEVICES)
+        help_text = f"did you mean `{near}`?" if near else f"it has {listed}"
+        headline = f"the hardware catalogue has no device `{name}`"
+        yield Finding("SPC416", headline, (At(("cluster", "device")),), help=help_text)
 
 
 def _load() -> Mapping[str, Device]:

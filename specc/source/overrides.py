@@ -25,21 +25,33 @@ def apply(root: Mapping, override: str) -> Mapping:
     path, equals, text = (override[1:], "", "") if deletes else override.partition("=")
     file = file_of(override)
     key = Span(file, 1, 1, 1, max(2, len(path) + deletes + 1))
-    parts = path.split(".")
+    parts = parts_of(path)
     if deletes and (not all(parts) or "=" in path):
         raise SpecErrors((_usage_of_delete(override, key),))
     if not equals and not deletes:
         raise SpecErrors((_usage(override, key),))
     if not all(parts):
         raise SpecErrors((_empty_part(override, path, key),))
-    done: Node
-    if deletes:
-        done = _delete(root, tuple(parts), (), override, key)
-    else:
-        value = parse_value(text, file, len(path) + 1)
-        done = _set(root, tuple(parts), Entry(key, value), ())
-    assert isinstance(done, Mapping)
-    return done
+    if not deletes:
+        return place(root, parts, Entry(key, parse_value(text, file, len(path) + 1)))
+    left = _delete(root, parts, (), override, key)
+    assert isinstance(left, Mapping)
+    return left
+
+
+def place(root: Mapping, parts: tuple[str, ...], entry: Entry) -> Mapping:
+    """The tree with one entry at a path, made where it was missing."""
+    placed = _set(root, parts, entry, ())
+    assert isinstance(placed, Mapping)
+    return placed
+
+
+def parts_of(path: str) -> tuple[str, ...]:
+    """The keys of a dotted path. What stands below `sweep.grid` and `sweep.zip` are whole paths."""
+    parts = path.split(".")
+    if parts[0] == "sweep" and len(parts) > 2:
+        return (*parts[:2], ".".join(parts[2:]))
+    return tuple(parts)
 
 
 def sets_extends(override: str) -> bool:

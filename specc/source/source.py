@@ -31,6 +31,8 @@ class Source:
     """Where the files lie that took part, by the names under which `texts` has them."""
     asked: ReadOnly[str, Span] = field(default_factory=dict)
     """Where each preset was asked for first, by name of its file."""
+    written: Mapping | None = None
+    """The joined tree without the overrides; None where there are none, and where it cannot be read without them."""
 
     def chain(self, file: str) -> tuple[str, ...]:
         """The files from the spec to a preset, each extended by the one before it."""
@@ -82,10 +84,10 @@ def read(file: Path, sets: tuple[str, ...] = (), edited: ReadOnly[Path, str] | N
         return _shown(path, file)
 
     try:
-        root = _joined(start, sets, texts, show, read_text)
+        root, written = _joined(start, sets, texts, show, read_text)
     except SpecErrors as errors:
         raise SpecErrors(errors.diagnostics, texts) from None
-    return Source(show(start), root, texts, sets, files, asked)
+    return Source(show(start), root, texts, sets, files, asked, written)
 
 
 def _joined(
@@ -94,23 +96,31 @@ def _joined(
     texts: dict[str, str],
     show: Callable[[Path], str],
     read_text: extends.ReadText,
-) -> Mapping:
+) -> tuple[Mapping, Mapping | None]:
     for override in sets:
         texts[overrides.file_of(override)] = override
     top = Span(show(start), 1, 1, 1, 2)
-    tree = parse(read_text(start, top), show(start))
+    own = tree = parse(read_text(start, top), show(start))
     # What is extended is set where it is written, as an edit of the file would: the file's own values stay above it.
     for override in filter(overrides.sets_extends, sets):
         tree = overrides.apply(tree, override)
     chain = extends.Chain((start,), (top,))
-    root = extends.expand(tree, chain, show, read_text)
+    root = joined = extends.expand(tree, chain, show, read_text)
     for override in sets:
         if overrides.sets_extends(override):
             continue
         assert isinstance(root, Mapping)
         root = extends.expand(overrides.apply(root, override), chain, show, read_text)
     assert isinstance(root, Mapping)
-    return root
+    if not sets:
+        return root, None
+    try:
+        written = joined if tree is own else extends.expand(own, chain, show, read_text)
+    except SpecErrors:
+        # An override mended what could not be read.
+        return root, None
+    assert isinstance(written, Mapping)
+    return root, written
 
 
 def _text(path: Path, name: str) -> str:

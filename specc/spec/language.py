@@ -124,6 +124,11 @@ def is_path(path: Path, root: Tree) -> bool:
     return info is not None and isinstance(info.json_schema_extra, dict) and "path" in info.json_schema_extra
 
 
+def is_named(path: Path, root: Tree) -> bool:
+    """Whether the last part of a path is a name that the user chooses."""
+    return any(get_origin(option) is dict for option in _options(path[:-1], root))
+
+
 def noun(path: Path, root: Tree) -> str:
     """What stands at a path, in one word: attention, stage, filter."""
     entry = any(get_origin(option) in (dict, tuple) for option in _options(path[:-1], root)) if path else False

@@ -11,6 +11,7 @@ from specc.spec.base import Identifier, Name, Node, WholeNumber, annotation, ide
 from specc.spec.cluster import ClusterSpec
 from specc.spec.data import Data
 from specc.spec.suites import SuiteSpec
+from specc.spec.sweep import Sweep
 
 
 class Spec(Node):
@@ -29,3 +30,4 @@ class Spec(Node):
     suites: dict[Identifier, SuiteSpec] = section("Evaluation suites by name.", default_factory=dict)
     stages: dict[Identifier, Stage] = section("What is done; each stage names those it builds on.", min_length=1)
     cluster: ClusterSpec = section("Where it runs.", default_factory=ClusterSpec)
+    sweep: Sweep = section("Values to try: one spec, many experiments.", default_factory=Sweep)
