@@ -27,8 +27,12 @@ quick: .venv/installed
 slow: .venv/installed
 	$(BIN)/python -m pytest -q -m slow
 
-# What the showcase specs compile to is committed, so that a change of a template is read as a change of its output.
+# What the showcase specs compile to is committed, so that a change of a template is read as a change of its output;
+# and so are the schema and the reference, which are the language written out.
 generated: .venv/installed
+	$(BIN)/specc schema -o specs/specc.schema.json
+	$(BIN)/specc schema --of cluster -o specs/clusters/cluster.schema.json
+	$(BIN)/specc schema --format markdown -o docs/reference
 	for name in $(SPECS); do $(BIN)/specc compile specs/$$name.yaml || exit 1; done
 
 bench: .venv/installed

@@ -9,7 +9,7 @@ import traceback
 import click
 
 from specc import __version__
-from specc.cli import asking, compiling, fmt, language, queries, running
+from specc.cli import asking, compiling, completion, fmt, init, language, queries, running, schema
 
 BUG = 70
 """Exit code of a bug in specc (sysexits.h, EX_SOFTWARE)."""
@@ -27,6 +27,9 @@ for command in (
     *asking.COMMANDS,
     *fmt.COMMANDS,
     *running.COMMANDS,
+    *schema.COMMANDS,
+    *init.COMMANDS,
+    *completion.COMMANDS,
     queries.runs,
     queries.compare,
     queries.sql,
@@ -38,7 +41,8 @@ for command in (
 def main() -> None:
     """Entry point. Exit codes: 0 ok, 1 the spec has errors, 2 usage, 3 stale output, 70 a bug in specc."""
     try:
-        specc()
+        # The same name however it was started: usage, and the variable of shell completion, are made of it.
+        specc(prog_name="specc")
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has gone; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,12 +11,20 @@ from typing import Any
 import click
 
 from specc import driver
+from specc.cli import completion
 from specc.cli.dumping import DUMP, writer
 from specc.diagnostics.levels import WARNINGS, Levels, refuse
 from specc.driver import Outcome, Wishes
 
-SPEC = click.argument("spec", type=click.Path(path_type=Path))
-SETS = click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Change one value; may be repeated.")
+SPEC = click.argument("spec", type=click.Path(path_type=Path), shell_complete=completion.specs)
+SETS = click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="PATH=VALUE",
+    shell_complete=completion.settings,
+    help="Change one value, or delete it (~PATH); may be repeated.",
+)
 VARIANT = click.option("--variant", metavar="NAME", help="Only this variant of the sweep.")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from specc import driver, ir
-from specc.cli import show
+from specc.cli import completion, show
 from specc.cli.arguments import Asked, of_spec
 from specc.diagnostics.render import FORMATS
 
@@ -42,7 +42,14 @@ def check(asked: Asked, form: str, fixing: bool, only_diff: bool) -> None:
 @click.command("compile")
 @of_spec
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("generated"), show_default=True)
-@click.option("--stage", "stages", multiple=True, metavar="NAME", help="Insist on code for this stage.")
+@click.option(
+    "--stage",
+    "stages",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.stages,
+    help="Insist on code for this stage.",
+)
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit code 3 when the folder is stale.")
 @click.option("--force", is_flag=True, help="Overwrite files that were edited by hand.")
 @FORMAT

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from specc.cli.compiling import fail
+from specc.cli.completion import codes
 from specc.diagnostics import pages
 from specc.diagnostics.near import nearest
 
 
 @click.command()
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=codes)
 def explain(code: str | None) -> None:
     """Print the page of a diagnostic CODE, or the list of all codes."""
     if code is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from specc import ir
-from specc.cli import show
+from specc.cli import completion, show
 from specc.cli.arguments import Asked, of_spec
 from specc.cli.compiling import emitted, fail
 
@@ -26,7 +26,7 @@ _PLAN_DIGITS = 12
 
 @click.command()
 @of_spec
-@click.argument("stages", nargs=-1)
+@click.argument("stages", nargs=-1, shell_complete=completion.stages)
 @RUNS
 @click.option("--fresh", is_flag=True, help="Start again even where a run exists already.")
 def run(asked: Asked, stages: tuple[str, ...], runs: Path, fresh: bool) -> None:

@@ -2,6 +2,6 @@
 
 from specc.source.overrides import DELETES
 from specc.source.reader import SpecErrors
-from specc.source.source import Source, read
+from specc.source.source import Source, read, read_text
 
-__all__ = ["DELETES", "Source", "SpecErrors", "read"]
+__all__ = ["DELETES", "Source", "SpecErrors", "read", "read_text"]

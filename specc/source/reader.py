@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from specc.diagnostics import Diagnostic, Label, Span
+from specc.diagnostics.render import render
 from specc.source.scalars import resolve
 from specc.source.syntax import FORBIDDEN, say_forbidden, say_syntax
 from specc.source.tree import Entry, Mapping, Node, Scalar, Sequence
@@ -28,9 +29,13 @@ class SpecErrors(Exception):
     """A spec that cannot be used, with everything that was found in it."""
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...], texts: ReadOnly[str, str] | None = None) -> None:
-        super().__init__("\n".join(f"{d.code}: {d.headline}" for d in diagnostics))
+        super().__init__(diagnostics)
         self.diagnostics = diagnostics
         self.texts = {} if texts is None else texts
+
+    def __str__(self) -> str:
+        """Every diagnostic as `specc check` shows it."""
+        return render(self.diagnostics, self.texts, "full")
 
 
 def parse(text: str, file: str) -> Mapping:

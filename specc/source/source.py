@@ -67,13 +67,22 @@ class Source:
 
 def read(file: Path, sets: tuple[str, ...] = (), edited: ReadOnly[Path, str] | None = None) -> Source:
     """Read a spec with its presets and overrides; `edited` texts stand for files. SpecErrors when a part is no text."""
-    start = file.resolve()
+    return _read(file.resolve(), file.as_posix(), sets, edited or {})
+
+
+def read_text(text: str, name: str, folder: Path) -> Source:
+    """The same for a spec in no file: `name` is what diagnostics call it, `folder` where presets are looked for."""
+    start = folder.resolve() / name
+    return _read(start, name, (), {start: text})
+
+
+def _read(start: Path, name: str, sets: tuple[str, ...], edited: ReadOnly[Path, str]) -> Source:
     texts: dict[str, str] = {}
     files: dict[str, Path] = {}
     asked: dict[str, Span] = {}
 
-    def read_text(path: Path, place: Span) -> str:
-        text = edited[path] if edited and path in edited else _text(path, show(path))
+    def read_one(path: Path, place: Span) -> str:
+        text = edited[path] if path in edited else _text(path, show(path))
         texts[show(path)] = text
         files[show(path)] = path
         if path != start:
@@ -81,13 +90,13 @@ def read(file: Path, sets: tuple[str, ...] = (), edited: ReadOnly[Path, str] | N
         return text
 
     def show(path: Path) -> str:
-        return _shown(path, file)
+        return name if path == start else _shown(path)
 
     try:
-        root, written = _joined(start, sets, texts, show, read_text)
+        root, written = _joined(start, sets, texts, show, read_one)
     except SpecErrors as errors:
         raise SpecErrors(errors.diagnostics, texts) from None
-    return Source(show(start), root, texts, sets, files, asked, written)
+    return Source(name, root, texts, sets, files, asked, written)
 
 
 def _joined(
@@ -144,10 +153,8 @@ def _text(path: Path, name: str) -> str:
     raise SpecErrors((Diagnostic("SPC001", "error", problem, (Label(Span(name, 1, 1, 1, 2), primary=True),)),))
 
 
-def _shown(path: Path, asked: Path) -> str:
-    """A path as the user knows it: as asked for, else relative to the working folder, else to the presets."""
-    if path == asked.resolve():
-        return asked.as_posix()
+def _shown(path: Path) -> str:
+    """A preset as the user knows it: relative to the working folder, else to the shipped ones."""
     for base in (Path.cwd(), resources.specs()):
         if path.is_relative_to(base):
             return path.relative_to(base).as_posix()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic._internal._model_construction import ModelMetaclass
 from pydantic_core import PydanticCustomError, PydanticUndefined
 
 # Names become folders, files, job names and parts of paths: letters that are safe in all of them.
@@ -25,7 +26,18 @@ WholeNumber = BeforeValidator(_no_boolean)
 """Marks a choice among numbers."""
 
 
-class Node(BaseModel):
+class _NodeType(ModelMetaclass):
+    """Calls a kind with its own name: `Gqa(num_heads=8, num_kv_heads=2)`. Only Python code makes nodes by calling."""
+
+    def __call__(self, *arguments: Any, **fields: Any) -> Any:
+        info = getattr(self, "__pydantic_fields__", {}).get("kind")
+        names = () if info is None else get_args(info.annotation)
+        if len(names) == 1:
+            fields.setdefault("kind", names[0])
+        return super().__call__(*arguments, **fields)
+
+
+class Node(BaseModel, metaclass=_NodeType):
     """One mapping of the spec: frozen, no key it does not know, no value of another type taken for the right one."""
 
     model_config = ConfigDict(

@@ -36,7 +36,7 @@ def keys(path: Path, root: Tree) -> list[str]:
 
 def kinds(path: Path, root: Tree, *, having: str = "kind") -> list[str]:
     """Kinds that the section at a path chooses among: all, or those that have a key."""
-    return [kind for model in _models(_options(path, root)) if having in fields(model) for kind in _tags(model)]
+    return [kind for model in _models(options(path, root)) if having in fields(model) for kind in _tags(model)]
 
 
 def meant(path: Path, root: Tree, key: str) -> str | None:
@@ -74,7 +74,7 @@ def describe(path: Path, root: Tree) -> str | None:
 
 def length(path: Path, root: Tree) -> int | None:
     """How many values the list at a path has, where the language fixes it."""
-    lists = [get_args(option) for option in _options(path, root) if get_origin(option) is tuple]
+    lists = [get_args(option) for option in options(path, root) if get_origin(option) is tuple]
     return len(lists[0]) if lists and Ellipsis not in lists[0] else None
 
 
@@ -99,7 +99,7 @@ def effects(path: Path, root: Tree) -> set[str]:
     above = _section(path[:-1], root)
     info = fields(above).get(str(path[-1])) if above is not None else None
     own = set() if info is None else {_effect(info)}
-    models = [model for option in _options(path, root) for model in _models([*_entries_of(option)])]
+    models = [model for option in options(path, root) for model in _models([*_entries_of(option)])]
     below = [inner for model in models for _, inner in _sections(model, ())]
     return (own | {_effect(field) for model in below for field in fields(model).values()}) - {"section"}
 
@@ -126,12 +126,12 @@ def is_path(path: Path, root: Tree) -> bool:
 
 def is_named(path: Path, root: Tree) -> bool:
     """Whether the last part of a path is a name that the user chooses."""
-    return any(get_origin(option) is dict for option in _options(path[:-1], root))
+    return any(get_origin(option) is dict for option in options(path[:-1], root))
 
 
 def noun(path: Path, root: Tree) -> str:
     """What stands at a path, in one word: attention, stage, filter."""
-    entry = any(get_origin(option) in (dict, tuple) for option in _options(path[:-1], root)) if path else False
+    entry = any(get_origin(option) in (dict, tuple) for option in options(path[:-1], root)) if path else False
     if not entry:
         return str(path[-1]) if path else "spec"
     above = str(path[-2])
@@ -190,10 +190,10 @@ def _takes(path: tuple[str, ...], key: str, root: Tree) -> bool:
 
 def _section(path: Path, root: Tree) -> type[BaseModel] | None:
     """The model that the mapping at a path must obey, following the kinds that the spec chose."""
-    return _chosen(_options(path, root), _node(path, root))
+    return _chosen(options(path, root), _node(path, root))
 
 
-def _options(path: Path, root: Tree) -> list[Any]:
+def options(path: Path, root: Tree) -> list[Any]:
     """What may stand at a path: the members of a union, or the one type."""
     options: list[Any] = [Spec]
     node: Node | None = root

@@ -38,5 +38,5 @@ def _from_word(value: Any) -> Any:
     return {} if value == "auto" else value
 
 
-Parallelism = Annotated[ParallelismSpec, BeforeValidator(_from_word)]
+Parallelism = Annotated[ParallelismSpec, BeforeValidator(_from_word, json_schema_input_type=ParallelismSpec | Auto)]
 """`auto` alone leaves everything to the planner."""

@@ -11,10 +11,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-_TEXT = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?)\s*(?P<unit>[A-Za-z%/ ]*)")
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"
+_TEXT = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>[A-Za-z%/ ]*)")
 _PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _COUNTS = ("tokens", "sequences", "steps", "epochs")
 _SINGULAR = {"token": "tokens", "sequence": "sequences", "step": "steps", "epoch": "epochs"}
@@ -67,6 +68,16 @@ class Units:
             self.validate, serialization=core_schema.to_string_ser_schema()
         )
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        del schema, handler
+        return {"type": "string", "pattern": self.pattern, "examples": [self.example], "x-units": list(self.units)}
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression, of Python and JavaScript alike, of what `validate` reads; limits are no part of it."""
+        above_zero = "" if self.zero else "(?=[0-9.]*[1-9])"
+        return rf"^\s*{above_zero}{_NUMBER}\s*(?:{'|'.join(spellings(self.units))})\s*$"
+
     def validate(self, value: Any) -> Quantity:
         """Parse one quantity; `quantity_unit` when the unit is missing or of another dimension, else `quantity`."""
         if isinstance(value, Quantity) and value.unit in self.units:
@@ -112,6 +123,15 @@ def _read(number: Decimal, unit: str) -> Quantity | None:
         if unit.endswith("/s") and unit[:-2] in names and base == "bytes":
             return Quantity(Fraction(number) * names[unit[:-2]], "bytes/s", f"{plain} {unit}")
     return None
+
+
+def spellings(units: tuple[str, ...]) -> tuple[str, ...]:
+    """Every way to write one of these units, as alternatives of a regular expression."""
+    prefixes = "|".join(prefix for prefix in _PREFIXES if prefix)
+    counted = [rf"(?:(?:{prefixes}) )?{unit.removesuffix('s')}s?" for unit in _COUNTS if unit in units]
+    sizes = "|".join((*_BYTES, *_BINARY_BYTES))
+    measures = {"%": ("%",), "bytes": (f"(?:{sizes})",), "bytes/s": (f"(?:{sizes})/s",), "seconds": tuple(_SECONDS)}
+    return (*counted, *(text for unit in units for text in measures.get(unit, ())))
 
 
 Duration = Annotated[Quantity, Units(("tokens", "steps", "epochs"), "2T tokens")]

@@ -27,6 +27,9 @@ MAY_IMPORT = {
     "backends": {"ir", "manifest", "resources"},
     "formatting": {"backends"},
     "writing": {"backends", "manifest"},
+    "reference": {"spec", "source", "diagnostics", "resources"},
+    "starting": {"spec", "source", "diagnostics", "resources"},
+    "api": {"driver", "spec", "source", "ir", "writing"},
     "fixing": {"diagnostics", "driver", "resources", "source"},
     "settings_diff": set(),
     "store": {"manifest", "settings_diff"},
@@ -34,7 +37,7 @@ MAY_IMPORT = {
     "canonical": {"source", "spec"},
     "cli": {
         "driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec",
-        "kinds", "questions", "canonical", "source",
+        "kinds", "questions", "canonical", "source", "reference", "starting",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "deepspeed", "submitit", "lm_eval", "datasets", "duckdb", "rich")

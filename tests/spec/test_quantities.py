@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from specc.spec import quantities
 from specc.spec.quantities import BatchSize, Bytes, Duration, Percent, Quantity, Rate, Time, Warmup, quantity
 
 
@@ -76,3 +78,52 @@ def test_what_is_no_such_quantity_is_refused(kind: object, value: object, error:
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(kind).validate_python(value)
     assert caught.value.errors()[0]["type"] == error
+
+
+MARKED = {
+    name: (found, TypeAdapter(found).json_schema())
+    for name, found in vars(quantities).items()
+    if isinstance(found, type(Duration)) and isinstance(getattr(found, "__metadata__", (None,))[0], quantities.Units)
+}
+NUMBERS = st.one_of(
+    st.from_regex(r"[0-9]{1,3}(\.[0-9]{0,2})?([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+    st.text("0123456789.eE+-_ ", max_size=6),
+)
+BLANKS = st.sampled_from(["", " ", "  ", "\t", "\n", "\u00a0", "_"])
+PIECES = st.sampled_from(
+    ["K", "M", "Ki", "Gi", "m", "token", "tokens", "Tokens", "step", "steps", "sequence", "epochs", "%", "B",
+     "GB", "GiB", "GB/s", "/s", "s", "min", "h", "d", "x", " ", "  "]
+)  # fmt: skip
+WRITTEN = st.builds(
+    lambda left, number, blank, pieces, right: f"{left}{number}{blank}{''.join(pieces)}{right}",
+    BLANKS, NUMBERS, BLANKS, st.lists(PIECES, max_size=4), BLANKS,
+)  # fmt: skip
+
+
+def reads(found: object, text: str) -> bool:
+    """Whether the text is a quantity of these units above nothing; other limits are no matter of writing."""
+    try:
+        TypeAdapter(found).validate_python(text)
+    except ValidationError as error:
+        return error.errors()[0]["type"] in ("quantity_whole", "quantity_range")
+    return True
+
+
+@pytest.mark.parametrize("name", MARKED)
+@given(text=st.one_of(WRITTEN, st.text(max_size=12)))
+@settings(max_examples=300)
+def test_the_pattern_of_the_schema_accepts_what_is_read(name: str, text: str) -> None:
+    found, schema = MARKED[name]
+    assert (re.search(schema["pattern"], text) is not None) == reads(found, text)
+
+
+@pytest.mark.parametrize("name", MARKED)
+@given(data=st.data())
+@settings(max_examples=50)
+def test_what_the_pattern_of_the_schema_accepts_is_read(name: str, data: st.DataObject) -> None:
+    found, schema = MARKED[name]
+    assert reads(found, data.draw(st.from_regex(schema["pattern"])))
+
+
+def test_every_quantity_of_the_language_was_looked_at() -> None:
+    assert {"Duration", "BatchSize", "Warmup", "Percent", "Bytes", "Rate", "Time"} <= set(MARKED)
