@@ -24,8 +24,9 @@ from runners.plan import read_manifest
 from runners.stages import Command, check_upstream, command_for, in_order, run_folder, said_complete
 from specc.manifest import Manifest
 
-SECONDS_TO_SAVE = 120
-"""Between Slurm's signal and the end of the time limit, for a last step and a checkpoint."""
+MAX_TIME_LIMITS = 10_000
+"""How often a job may reach its time limit and be queued again. submitit gives up after 3, which ends a stage of weeks
+in its first days."""
 
 
 ENGINES = ("torch",)
@@ -57,13 +58,19 @@ class Job:
     reservation: str | None = None
     exclude: tuple[str, ...] = ()
     """Nodes not to use."""
+    requeue: bool = True
+    """Whether a job that is stopped is queued again."""
+    signal_delay: int = 120
+    """Seconds between Slurm's signal and the end of the time limit, for a last step and a checkpoint."""
 
 
 class Execute:
     """What a job does: run the command, and hand a request to stop on to it. Pickled by submitit, by reference."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, *, requeue: bool, seconds_to_save: int) -> None:
         self.command = command
+        self.requeue = requeue
+        self.seconds_to_save = seconds_to_save
         self.child: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
@@ -74,14 +81,17 @@ class Execute:
         if self.child.returncode != 0:
             raise RunError(f"stage `{self.command.stage}` ended with exit code {self.child.returncode}")
 
-    def checkpoint(self) -> DelayedSubmission:
-        """Called by submitit in the handler of USR2: wait until the stage has saved, then be queued again."""
+    def checkpoint(self) -> DelayedSubmission | None:
+        """Called by submitit in the handler of USR2: wait until the stage has saved, then be queued again, or not."""
         if self.child is not None:
             self.child.send_signal(signal.SIGUSR2)
-            deadline = time.monotonic() + SECONDS_TO_SAVE
+            deadline = time.monotonic() + self.seconds_to_save
             while self.child.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
-        return DelayedSubmission(Execute(self.command))
+        if not self.requeue:
+            return None
+        again = Execute(self.command, requeue=self.requeue, seconds_to_save=self.seconds_to_save)
+        return DelayedSubmission(again)
 
 
 def submit(jobs: Sequence[Job], folder: Path, arguments: Sequence[str] | None = None) -> None:
@@ -197,9 +207,10 @@ def _send(jobs: Sequence[Job], commands: Mapping[str, Command], cluster: str, ou
         if cluster != "slurm":
             _wait(before)
         command = commands[job.stage]
-        executor = submitit.AutoExecutor(folder=_log_folder(command), cluster=cluster)
+        limits = MAX_TIME_LIMITS if job.requeue else 0
+        executor = submitit.AutoExecutor(folder=_log_folder(command), cluster=cluster, slurm_max_num_timeout=limits)
         executor.update_parameters(**_parameters(job, [other.job_id for other in before.values()]))
-        sent[job.stage] = executor.submit(Execute(command))
+        sent[job.stage] = executor.submit(_execute(job, command))
         out.print(f"{job.stage}: job {sent[job.stage].job_id}, {command.run}")
     if cluster != "slurm":
         _wait(sent)
@@ -218,15 +229,18 @@ def _wait(sent: Mapping[str, submitit.Job[Any]]) -> None:
 def _parameters(job: Job, after: Sequence[str]) -> dict[str, Any]:
     """The job in submitit's words; those with `slurm_` are for Slurm alone."""
     fields = asdict(job)
-    slurm = {f"slurm_{name}": fields[name] for name in ("partition", "account", "qos", "constraint") if fields[name]}
-    more = {"reservation": job.reservation} if job.reservation else {}
+    slurm: dict[str, Any] = {
+        f"slurm_{name}": fields[name] for name in ("partition", "account", "qos", "constraint") if fields[name]
+    }
+    more: dict[str, Any] = {"requeue" if job.requeue else "no-requeue": True}
+    if job.reservation:
+        more["reservation"] = job.reservation
     if job.exclude:
         slurm["slurm_exclude"] = ",".join(job.exclude)
     if after:
         slurm["slurm_dependency"] = f"afterok:{':'.join(after)}"
         more["kill-on-invalid-dep"] = "yes"
-    if more:
-        slurm["slurm_additional_parameters"] = more
+    slurm["slurm_additional_parameters"] = more
     return {
         "name": job.stage,
         "nodes": job.nodes,
@@ -234,10 +248,14 @@ def _parameters(job: Job, after: Sequence[str]) -> dict[str, Any]:
         "gpus_per_node": job.gpus_per_node,
         "cpus_per_task": job.cpus_per_task,
         "timeout_min": job.time_limit,
-        "slurm_signal_delay_s": SECONDS_TO_SAVE,
+        "slurm_signal_delay_s": job.signal_delay,
         **({"mem_gb": job.mem} if job.mem else {}),
         **slurm,
     }
+
+
+def _execute(job: Job, command: Command) -> Execute:
+    return Execute(command, requeue=job.requeue, seconds_to_save=job.signal_delay)
 
 
 def _log_folder(command: Command) -> Path:

@@ -94,7 +94,18 @@ def _layout(layout: ir.Layout) -> str:
     zero = f" ZeRO-{layout.zero_stage}" if layout.zero_stage else ""
     batch = (layout.micro_batch_size, layout.gradient_accumulation_steps, layout.data_parallel_size)
     product = f"{batch[0]} x {batch[1]} x {batch[2]} sequences (micro-batch x accumulation x data-parallel)"
-    return f"{layout.engine}{zero}, {layout.activation_checkpointing} activation checkpointing, {product}"
+    mesh = "" if not layout.is_mesh else f", {_mesh(layout)}"
+    return f"{layout.engine}{zero}{mesh}, {layout.activation_checkpointing} activation checkpointing, {product}"
+
+
+def _mesh(layout: ir.Layout) -> str:
+    axes = (
+        ("tensor", layout.tensor_parallel_size),
+        ("pipeline", layout.pipeline_parallel_size),
+        ("context", layout.context_parallel_size),
+        ("expert", layout.expert_parallel_size),
+    )
+    return " x ".join(f"{axis} parallel {size}" for axis, size in axes if size > 1)
 
 
 def _duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     return tuple(
         Artifact(path(stage), json.dumps(configuration(plan, stage), indent=2) + "\n")
         for stage in plan.experiment.stages
-        if stage.lowered and (layout := plan.stage(stage.name).layout) is not None and layout.engine == "deepspeed"
+        if stage.lowered and _is_written(plan.stage(stage.name).layout)
     )
 
 
@@ -29,6 +29,7 @@ def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
     layout, work = plan.stage(stage.name).layout, stage.work
     assert isinstance(work, ir.Training), f"{stage.name} does not train"
     assert layout is not None, f"{stage.name} has no layout"
+    assert not layout.is_mesh, f"{stage.name} has a mesh, which these keys would leave out"
     return {
         "train_batch_size": work.global_batch_size,
         "train_micro_batch_size_per_gpu": layout.micro_batch_size,
@@ -51,6 +52,11 @@ def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
         },
         "checkpoint": {"tag_validation": "Fail", "load_universal": False, "use_node_local_storage": False},
     }
+
+
+def _is_written(layout: ir.Layout | None) -> bool:
+    """A mesh has no configuration: these keys alone would run it as data parallelism."""
+    return layout is not None and layout.engine == "deepspeed" and not layout.is_mesh
 
 
 def _zero(model: ir.Model, layout: ir.Layout) -> dict[str, Any]:

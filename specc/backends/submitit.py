@@ -47,4 +47,6 @@ def _job(plan: ir.Plan, stage: ir.Stage) -> Mapping[str, Any]:
         "constraint": slurm["constraint"],
         "reservation": slurm["reservation"],
         "exclude": slurm["exclude"],
+        "requeue": slurm["requeue"],
+        "signal_delay": slurm["signal_delay_seconds"],
     }

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 
 from specc.checks.adapters import check_targets
+from specc.checks.cluster import check_jobs
 from specc.checks.durations import check_checkpoints, check_repetition, check_warmup
 from specc.checks.lowering import check_engines, check_filters, check_lowering
+from specc.checks.parallelism import check_emitted, check_layouts
 from specc.diagnostics import Finding
 from specc.ir import Experiment, Plan
 
@@ -21,4 +23,4 @@ CHECKS: tuple[Check, ...] = (
 )
 
 # What only the layout, the machines or the predicted times can tell.
-PLAN_CHECKS: tuple[PlanCheck, ...] = (check_engines,)
+PLAN_CHECKS: tuple[PlanCheck, ...] = (check_engines, check_emitted, check_layouts, check_jobs)

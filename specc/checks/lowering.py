@@ -8,8 +8,6 @@ from specc.diagnostics import At, Finding
 from specc.diagnostics.near import nearest
 from specc.ir import Experiment, Plan, Stage
 
-_ENGINES_THAT_RUN = frozenset({"torch"})
-
 
 def check_lowering(experiment: Experiment) -> Iterator[Finding]:
     """Stages of kinds that have no lowering: they are planned and locked, and no code is emitted for them."""
@@ -48,10 +46,13 @@ def check_asked(experiment: Experiment, names: tuple[str, ...]) -> Iterator[Find
 
 
 def check_engines(plan: Plan) -> Iterator[Finding]:
-    """Stages whose engine no runner of this version drives: their configuration is emitted, and a run is refused."""
+    """Stages whose engine no runner of this version drives: their configuration is emitted, and a run is refused.
+
+    What has no configuration either is said by `check_emitted`.
+    """
     for stage in plan.experiment.stages:
         layout = plan.stage(stage.name).layout
-        if stage.lowered and layout is not None and layout.engine not in _ENGINES_THAT_RUN:
+        if stage.lowered and layout is not None and layout.engine == "deepspeed" and not layout.is_mesh:
             yield Finding(
                 "SPC812",
                 f"this version of specc emits the configuration of engine `{layout.engine}` and does not run it",

@@ -16,7 +16,7 @@ from specc.ir.experiment import (
     Training,
 )
 from specc.ir.model import Layer, Model, check_model
-from specc.ir.plan import Cluster, Device, Layout, Memory, Plan, Rejection, StagePlan
+from specc.ir.plan import Cluster, Device, Layout, Memory, Partition, Plan, Rejection, StagePlan
 from specc.ir.verify import BrokenIrError, check_experiment, check_plan, verify
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Layout",
     "Memory",
     "Model",
+    "Partition",
     "Plan",
     "Rejection",
     "Requested",

@@ -59,6 +59,8 @@ class Saved:
     what: str
     per_token: int
     bytes_each: int | None = None
+    split: bool = False
+    """Whether tensor parallelism divides it among its ranks, as it does the weights that make it."""
 
 
 @dataclass(frozen=True)

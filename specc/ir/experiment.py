@@ -55,6 +55,13 @@ class Requested:
     micro_batch_size: int | None = None
     activation_checkpointing: str | None = None
     gradient_accumulation_steps: int | None = None
+    data_parallel_size: int | None = None
+    tensor_parallel_size: int | None = None
+    sequence_parallel: bool = False
+    pipeline_parallel_size: int | None = None
+    pipeline_chunks: int | None = None
+    context_parallel_size: int | None = None
+    expert_parallel_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from specc.ir.experiment import Experiment
@@ -30,6 +30,18 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Partition:
+    """What a site offers under one name of Slurm; None where it does not say."""
+
+    devices_per_node: int | None = None
+    nodes: int | None = None
+    cpus_per_node: int | None = None
+    mem_per_node: int | None = None
+    """Bytes."""
+    max_time_s: int | None = None
+
+
+@dataclass(frozen=True)
 class Cluster:
     """The machines of a plan, and what Slurm is told."""
 
@@ -44,6 +56,9 @@ class Cluster:
     price_per_device_hour: float | None
     """US dollars."""
     slurm: Mapping[str, Any]
+    partitions: Mapping[str, Partition] = field(default_factory=dict)
+    checkpoint_bandwidth: float | None = None
+    """Bytes/s that all nodes together write; None where nobody measured it."""
 
     @property
     def devices(self) -> int:
@@ -63,6 +78,34 @@ class Layout:
     micro_batch_size: int
     gradient_accumulation_steps: int
     activation_checkpointing: str
+    sequence_parallel: bool = False
+    """Whether norms and residuals are divided over the tensor-parallel ranks along the sequence."""
+    pipeline_chunks: int = 1
+    """Pieces of the model that each pipeline stage holds: above 1 the schedule is interleaved."""
+    context_parallel_size: int = 1
+    expert_parallel_size: int = 1
+    """Ranks among which experts are divided; they are taken out of the data and context parallel ones."""
+
+    @property
+    def devices(self) -> int:
+        """Devices in all: every rank has its own."""
+        return self.data_parallel_size * self.context_parallel_size * self.model_parallel_size
+
+    @property
+    def model_parallel_size(self) -> int:
+        """Ranks that hold different parts of one copy of the weights."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def sharding_size(self) -> int:
+        """Ranks over which ZeRO divides: data parallel times context parallel, which see the same weights."""
+        return self.data_parallel_size * self.context_parallel_size
+
+    @property
+    def is_mesh(self) -> bool:
+        """Whether anything but data parallelism is in use."""
+        sizes = (self.model_parallel_size, self.context_parallel_size, self.expert_parallel_size)
+        return max(sizes) > 1
 
     @property
     def fp32_gradients(self) -> bool:

@@ -28,18 +28,19 @@ def divisors(number: int) -> tuple[int, ...]:
     return tuple(low + [number // d for d in reversed(low) if d * d != number])
 
 
-def indivisible(stage: Stage, training: Training, ranks: int) -> Finding:
-    """The finding for a batch that `splits` cannot split over `ranks` devices."""
+def indivisible(stage: Stage, training: Training, ranks: int, devices: int) -> Finding:
+    """The finding for a batch that `splits` cannot split over `ranks` data-parallel ranks of a cluster of `devices`."""
+    among = _devices(ranks) if ranks == devices else _ranks(ranks)
     wanted, batch = training.requested, training.global_batch_size
     micro, steps = wanted.micro_batch_size, wanted.gradient_accumulation_steps
     unit = ranks * (micro or 1) * (steps or 1)
     at = _places(stage, wanted, unit)
     if micro and steps:
-        headline = f"{_product(micro, steps, ranks)} make {unit:,} sequences, and the global batch has {batch:,}"
+        headline = f"{_product(micro, steps, among)} make {unit:,} sequences, and the global batch has {batch:,}"
         return Finding("SPC301", headline, at, help=_both_given(training, ranks))
-    parts = f"micro-batches of {micro:,} on {_devices(ranks)}" if micro else _devices(ranks)
+    parts = f"micro-batches of {micro:,} on {among}" if micro else among
     if steps:
-        parts = f"{steps:,} accumulation steps on {_devices(ranks)}"
+        parts = f"{steps:,} accumulation steps on {among}"
     headline = f"a global batch of {batch:,} sequences does not divide among {parts}"
     return Finding("SPC301", headline, at, notes=_remainder(batch, unit), help=_nearest(training, unit))
 
@@ -70,12 +71,16 @@ def _remainder(batch: int, unit: int) -> tuple[str, ...]:
     return (f"{batch:,} / {unit:,} leaves {batch % unit:,}",)
 
 
-def _product(micro: int, steps: int, ranks: int) -> str:
-    return f"micro-batches of {micro:,} x {steps:,} accumulation steps x {_devices(ranks)}"
+def _product(micro: int, steps: int, among: str) -> str:
+    return f"micro-batches of {micro:,} x {steps:,} accumulation steps x {among}"
 
 
 def _devices(ranks: int) -> str:
     return f"{ranks:,} device" + ("s" if ranks != 1 else "")
+
+
+def _ranks(ranks: int) -> str:
+    return f"{ranks:,} data-parallel rank" + ("s" if ranks != 1 else "")
 
 
 def _places(stage: Stage, wanted: Requested, unit: int) -> tuple[At, ...]:

@@ -10,6 +10,7 @@ from specc.diagnostics import At, Finding
 from specc.ir.experiment import Requested, Stage, Training
 from specc.ir.plan import Cluster, Layout, Memory
 from specc.planning.catalogue import DEVICES, has_precision
+from specc.planning.legality import SIZES
 from specc.planning.memory import allowances, memory_limit
 from specc.planning.text import article, gib
 
@@ -23,10 +24,10 @@ def does_not_fit(stage: Stage, cluster: Cluster, layout: Layout, memory: Memory,
     """The finding for a stage whose smallest layout is still too large; `help` was planned before it is given."""
     assert isinstance(stage.work, Training)
     device = cluster.device
-    limit = memory_limit(device, layout.data_parallel_size)
+    limit = memory_limit(device, layout.devices)
     headline = f"a device needs {gib(memory.total)}, and {article(device.title)} offers {gib(limit)}"
     needs = ", ".join(f"{cause} {gib(size)}" for cause, size in memory.by_cause)
-    held_back = ", ".join(f"{cause} {gib(size)}" for cause, size in allowances(device, layout.data_parallel_size))
+    held_back = ", ".join(f"{cause} {gib(size)}" for cause, size in allowances(device, layout.devices))
     requested = stage.work.requested
     changes = _changes(requested, cluster, stage.work.precision)
     first = next((text for text, wanted, machines in changes if fits(wanted, machines)), None)
@@ -42,7 +43,7 @@ def does_not_fit(stage: Stage, cluster: Cluster, layout: Layout, memory: Memory,
 def _places(stage: Stage, requested: Requested) -> tuple[At, ...]:
     """What the user wrote about the layout, else the section; then the cluster."""
     path = ("stages", stage.name, "parallelism")
-    written = ("zero_stage", "activation_checkpointing", "micro_batch_size", "engine")
+    written = ("zero_stage", "activation_checkpointing", "micro_batch_size", "engine", *(key for key, _ in SIZES))
     places = [At((*path, name)) for name in written if getattr(requested, name) is not None]
     return (*(places or [At(path)]), At(("cluster", "nodes")))
 
@@ -86,9 +87,10 @@ def _merge(original: Requested, changes: Iterable[Requested]) -> Requested:
 
 
 def _more_nodes(requested: Requested, cluster: Cluster, and_also: str) -> Iterator[Change]:
-    """Doubling; one process cannot use them, and a requested accumulation would contradict the batch."""
-    if requested.engine == "torch":
-        return
+    """Doubling. What is written of the data-parallel size would contradict the devices, so it is left out."""
+    if requested.data_parallel_size is not None:
+        requested = replace(requested, data_parallel_size=None)
+        and_also = f"{and_also}, `data_parallel_size` left out"
     nodes = cluster.nodes * 2
     while nodes <= MAX_NODES:
         yield f"use {nodes:,} nodes{and_also}", requested, replace(cluster, nodes=nodes)

@@ -7,13 +7,20 @@ The peak is not the sum of everything: it falls at the loss (all saved activatio
 of the last block (the checkpoints and one recomputed block), or at the optimizer step (no activations, but fp32 copies
 of the gradients). `stage_memory` adds up each phase and answers with the fullest.
 
+In a mesh every symbol is that of one rank (`mesh.on_rank`), N the ranks that ZeRO shards over (data times context
+parallel), and the answer is for the fuller of the first and the last pipeline stage.
+
 What is counted is what PyTorch's allocator hands out. What lies outside it is taken off the device (`allowances`).
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
+
 from specc.ir.plan import BUCKET_ELEMENTS, Device, Layout, Memory
 from specc.planning.catalogue import GIB
+from specc.planning.mesh import ends, in_flight, on_rank
 from specc.planning.workload import Workload
 
 Causes = tuple[tuple[str, int], ...]
@@ -31,6 +38,8 @@ SUB_GROUP_VALUES = 1_000_000_000
 """Values that DeepSpeed's ZeRO-3 optimizer steps at once: `sub_group_size`, same reference."""
 GATHERED_BLOCKS = 2
 """Blocks whose weights are whole at one time under ZeRO-3: the one in use and the one fetched ahead."""
+DDP_BUCKET_BYTES = 25 * 2**20
+"""One bucket of DistributedDataParallel (`bucket_cap_mb`, PyTorch's default)."""
 LOGIT_BYTES = {2: 20, 4: 16}
 """Peak bytes per logit of PyTorch's cross-entropy, by bytes of the compute type. bf16 logits that are cast to fp32
 were measured at 20; fp32 ones need logits, log-probabilities and the gradients of both: 16."""
@@ -38,10 +47,8 @@ were measured at 20; fp32 ones need logits, log-probabilities and the gradients 
 
 def stage_memory(work: Workload, layout: Layout, device: Device) -> Memory:
     """Bytes by cause on the fullest device, in the phase of the step that needs most."""
-    static = _states(work, layout) + _held(work, layout)
-    phases = (_at_loss(work, layout), _at_backward(work, layout), _at_step(work, layout, device))
-    fullest = max(phases, key=lambda causes: sum(size for _, size in causes))
-    return Memory(tuple((cause, size) for cause, size in static + fullest if size))
+    ranks = [_rank_memory(on_rank(work, layout, stage), layout, device, stage) for stage in ends(layout)]
+    return max(ranks, key=lambda memory: memory.total)
 
 
 def memory_limit(device: Device, devices: int) -> int:
@@ -74,6 +81,15 @@ def checkpoint_bytes(work: Workload, layout: Layout) -> int:
     return work.trainable * (copies + 4 + work.state_bytes)
 
 
+def _rank_memory(work: Workload, layout: Layout, device: Device, stage: int) -> Memory:
+    """Of a rank of one pipeline stage, `work` being its own."""
+    held = in_flight(layout, stage)
+    static = _states(work, layout) + _held(work, layout)
+    phases = (_at_loss(work, layout, held), _at_backward(work, layout, held), _at_step(work, layout, device))
+    fullest = max(phases, key=lambda causes: sum(size for _, size in causes))
+    return Memory(tuple((cause, size) for cause, size in static + fullest if size))
+
+
 def _states(work: Workload, layout: Layout) -> Causes:
     """Weights, gradients, master weights and optimizer states.
 
@@ -81,23 +97,23 @@ def _states(work: Workload, layout: Layout) -> Causes:
     last term by N, stage 2 the gradients too, stage 3 the weights too. Gradients are in the compute type (w Q), or in
     fp32 where several micro-batches are summed. DeepSpeed keeps an fp32 copy of its partition even in fp32 training.
 
-    `torch`: 4 Q weights + 4 Q gradients + states Q; frozen weights are in the compute type.
+    `torch`, `xla`: 4 Q weights + 4 Q gradients + states Q, divided by the same stages (FSDP2 shards fp32 weights and
+    computes in bf16); frozen weights are in the compute type.
     """
     frozen = work.frozen * work.value_bytes
-    if layout.engine == "torch":
+    stage, trained = layout.zero_stage, work.trainable
+    if layout.engine != "deepspeed":
         return (
-            ("weights", 4 * work.trainable + frozen),
-            ("gradients", 4 * work.trainable),
-            ("optimizer states", work.state_bytes * work.trainable),
+            ("weights", _share(4 * trained + frozen, work, layout, stage >= 3)),
+            ("gradients", _share(4 * trained, work, layout, stage >= 2)),
+            ("optimizer states", _share(work.state_bytes * trained, work, layout, stage >= 1)),
         )
-    stage, ranks = layout.zero_stage, layout.data_parallel_size
-    weights = work.trainable * work.value_bytes + frozen
     gradient_bytes = 4 if layout.fp32_gradients else work.value_bytes
     return (
-        ("weights", _share(weights, ranks, stage >= 3)),
-        ("gradients", _share(work.trainable * gradient_bytes, ranks, stage >= 2)),
-        ("master weights", _share(4 * work.trainable, ranks, stage >= 1)),
-        ("optimizer states", _share(work.state_bytes * work.trainable, ranks, stage >= 1)),
+        ("weights", _share(trained * work.value_bytes + frozen, work, layout, stage >= 3)),
+        ("gradients", _share(trained * gradient_bytes, work, layout, stage >= 2)),
+        ("master weights", _share(4 * trained, work, layout, stage >= 1)),
+        ("optimizer states", _share(work.state_bytes * trained, work, layout, stage >= 1)),
     )
 
 
@@ -107,73 +123,75 @@ def _held(work: Workload, layout: Layout) -> Causes:
     The attention bias is one tensor for all layers, in the compute type: `scaled_dot_product_attention` expands it over
     the batch as a view, and no layer copies it as long as its last axis is a multiple of 16.
     """
-    sharded = layout.engine == "deepspeed" and layout.zero_stage >= 3
-    reference = _share(work.reference * work.value_bytes, layout.data_parallel_size, sharded)
+    reference = _share(work.reference * work.value_bytes, work, layout, layout.zero_stage >= 3)
     return (("reference model", reference), ("attention bias", work.bias_bytes))
 
 
-def _at_loss(work: Workload, layout: Layout) -> Causes:
+def _at_loss(work: Workload, layout: Layout, held: Fraction) -> Causes:
     """End of the forward pass: everything saved, and T V logits in the loss."""
     logits = _tokens(work, layout) * work.vocab_size * LOGIT_BYTES[work.value_bytes]
-    return (("activations", _saved(work, layout)), ("logits and loss", logits), *_working(work, layout))
+    return (("activations", _saved(work, layout, held)), ("logits and loss", logits), *_working(work, layout))
 
 
-def _at_backward(work: Workload, layout: Layout) -> Causes:
+def _at_backward(work: Workload, layout: Layout, held: Fraction) -> Causes:
     """Backward pass of the last block: everything saved, and under full checkpointing that block recomputed."""
     live = work.block_saved_bytes if layout.activation_checkpointing == "full" else 0
-    return (("activations", _saved(work, layout) + _tokens(work, layout) * live), *_working(work, layout))
+    return (("activations", _saved(work, layout, held) + _tokens(work, layout) * live), *_working(work, layout))
 
 
 def _at_step(work: Workload, layout: Layout, device: Device) -> Causes:
     """Optimizer step: fp32 gradients of what this rank owns.
 
-    ZeRO 1 and 2: 4 Q / N. ZeRO-3: at most one sub-group of 4e9 bytes. `torch`: one fp32 temporary per parameter, which
-    the multi-tensor (`foreach`) AdamW makes on accelerators and not on `cpu`.
+    ZeRO 1 and 2: 4 Q / N. ZeRO-3: at most one sub-group of 4e9 bytes. `torch`: one fp32 temporary per parameter of its
+    own, which the multi-tensor (`foreach`) AdamW makes on accelerators and not on `cpu`.
     """
-    if layout.engine == "torch":
-        if device.name == "cpu":
-            return ()
-        return (("optimizer step", 4 * work.trainable),)
-    owned = _share(work.trainable, layout.data_parallel_size, layout.zero_stage >= 1)
+    owned = _share(work.trainable, work, layout, layout.zero_stage >= 1)
+    if layout.engine != "deepspeed":
+        return () if device.name == "cpu" else (("optimizer step", 4 * owned),)
     return (("optimizer step", 4 * (min(owned, SUB_GROUP_VALUES) if layout.zero_stage >= 3 else owned)),)
 
 
-def _saved(work: Workload, layout: Layout) -> int:
-    """Bytes saved for the backward pass.
+def _saved(work: Workload, layout: Layout, held: Fraction) -> int:
+    """Bytes saved for the backward pass, those in blocks for each of the `held` micro-batches.
 
     `none`: T times the sum of what the components save. `full`: w T h per block, its input (Korthikanti et al. 2022,
     arXiv:2205.05198, section 5), and whatever is saved outside the blocks.
     """
     tokens = _tokens(work, layout)
-    if layout.activation_checkpointing == "none":
-        return tokens * work.saved_bytes
-    inputs = work.num_layers * work.hidden_size * work.value_bytes
-    return tokens * (inputs + work.outside_saved_bytes)
+    inside = work.saved_bytes - work.outside_saved_bytes
+    if layout.activation_checkpointing == "full":
+        inside = work.num_layers * work.kept_width * work.value_bytes
+    return tokens * (ceil(held * inside) + work.outside_saved_bytes)
 
 
 def _working(work: Workload, layout: Layout) -> Causes:
     """Copies that live only while gradients are made.
 
-    `torch` in bf16: autocast keeps a bf16 copy of every fp32 weight until the backward pass has used it (2 Q).
+    `torch` in bf16: autocast keeps a bf16 copy of every fp32 weight until the backward pass has used it (2 Q), and so
+    does FSDP2 below stage 3 (`reshard_after_forward=False`); at stage 3 it gathers blocks as DeepSpeed does, and holds
+    one block's gradients whole. DistributedDataParallel has two buckets under way.
     `deepspeed`: the reduce bucket and its double (2 w min(Q, 2^28)); ZeRO-3 also two whole blocks of weights, at least
     the larger of embedding and head, and one whole block of gradients.
     """
-    if layout.engine == "torch":
-        return (("autocast copies", 2 * work.trainable if work.value_bytes == 2 else 0),)
-    if layout.data_parallel_size == 1:
-        return ()
-    buckets = 2 * work.value_bytes * min(work.trainable, BUCKET_VALUES)
-    if layout.zero_stage < 3:
-        return (("communication buckets", buckets),)
+    alone, deepspeed = layout.sharding_size == 1, layout.engine == "deepspeed"
     whole = max(GATHERED_BLOCKS * work.block_parameters, work.table_parameters)
     gradients = int(work.block_parameters * work.trained_share)
-    return (("gather windows", work.value_bytes * (whole + gradients)), ("communication buckets", buckets))
+    windows = ("gather windows", work.value_bytes * (whole + gradients))
+    if deepspeed and alone:
+        return ()
+    if deepspeed:
+        buckets = ("communication buckets", 2 * work.value_bytes * min(work.trainable, BUCKET_VALUES))
+        return (windows, buckets) if layout.zero_stage >= 3 else (buckets,)
+    if layout.zero_stage >= 3:
+        return (windows,)
+    copies = ("autocast copies", 2 * work.trainable if work.value_bytes == 2 else 0)
+    return (copies,) if alone else (copies, ("communication buckets", min(2 * DDP_BUCKET_BYTES, 4 * work.trainable)))
 
 
 def _tokens(work: Workload, layout: Layout) -> int:
     return layout.micro_batch_size * work.context_length
 
 
-def _share(size: int, ranks: int, sharded: bool) -> int:
-    """The largest share of `size` when `sharded` over `ranks`."""
-    return -(-size // ranks) if sharded else size
+def _share(size: int, work: Workload, layout: Layout, sharded: bool) -> int:
+    """The largest share of `size` when `sharded` over the ranks that hold the same weights."""
+    return ceil(size * work.spread / layout.sharding_size) if sharded else size

@@ -8,7 +8,7 @@ from typing import Any
 from specc.ir.model import Model
 from specc.ir.plan import Plan, StagePlan
 from specc.planning.memory import allowances
-from specc.planning.text import count, duration, gib, layout_words
+from specc.planning.text import count, duration, gib, layout_words, mesh_words
 
 SCHEMA = 1
 """Version of the JSON; it rises when a key changes its meaning or goes."""
@@ -105,7 +105,7 @@ def _stage(plan: Plan, stage: StagePlan) -> dict[str, Any]:
 def _memory(plan: Plan, stage: StagePlan) -> dict[str, Any] | None:
     if stage.memory is None:
         return None
-    ranks = stage.layout.data_parallel_size if stage.layout else 1
+    ranks = stage.layout.devices if stage.layout else 1
     return {
         "total_bytes": stage.memory.total,
         "limit_bytes": stage.memory_limit_bytes,
@@ -158,7 +158,8 @@ def _layout(stage: StagePlan) -> str | None:
     if layout is None:
         return None
     product = f"{layout.micro_batch_size} x {layout.gradient_accumulation_steps} x {layout.data_parallel_size:,}"
-    return f"{layout_words(layout)}; batch {product} sequences"
+    mesh = f"; {mesh_words(layout)}" if layout.is_mesh else ""
+    return f"{layout_words(layout)}{mesh}; batch {product} sequences"
 
 
 def _total(stage: StagePlan) -> str | None:

@@ -13,12 +13,13 @@ from specc.ir.plan import Cluster, Layout, Memory, Plan, Rejection, StagePlan
 from specc.planning.batch import indivisible, splits
 from specc.planning.catalogue import DEVICES, has_precision
 from specc.planning.infeasible import does_not_fit
+from specc.planning.legality import engines, legal, unfit, zero_stages
 from specc.planning.memory import checkpoint_bytes, memory_limit, stage_memory, weights_memory
+from specc.planning.mesh import mesh_of
 from specc.planning.text import article, gib, layout_words
 from specc.planning.time import model_flops_per_token, step_time
 from specc.planning.workload import Workload, measure
 
-ZERO_STAGES = (1, 2, 3)
 CHECKPOINTING = ("none", "full")
 MAX_REJECTED = 8
 """Rejections kept per stage: one for each other family of layouts, then the neighbouring micro-batches."""
@@ -45,10 +46,10 @@ class Candidate:
 
 
 def plan_experiment(experiment: Experiment, cluster: Cluster) -> tuple[Plan, tuple[Finding, ...]]:
-    """The plan of every stage, and a finding for each stage that cannot be placed."""
+    """The plan of every stage, and what is to be said about each stage that cannot be placed."""
     planned = [_plan(experiment, stage, cluster) for stage in experiment.stages]
     plan = Plan(experiment, cluster, tuple(stage for stage, _ in planned))
-    return plan, tuple(finding for _, finding in planned if finding)
+    return plan, tuple(finding for _, findings in planned for finding in findings)
 
 
 def plan_stage(experiment: Experiment, stage: Stage, cluster: Cluster) -> StagePlan:
@@ -56,52 +57,45 @@ def plan_stage(experiment: Experiment, stage: Stage, cluster: Cluster) -> StageP
     return _plan(experiment, stage, cluster)[0]
 
 
-def _plan(experiment: Experiment, stage: Stage, cluster: Cluster) -> tuple[StagePlan, Finding | None]:
+def _plan(experiment: Experiment, stage: Stage, cluster: Cluster) -> tuple[StagePlan, tuple[Finding, ...]]:
     if not isinstance(stage.work, Training):
         untrained = _untrained(experiment, stage, cluster)
         return untrained, _too_large(stage, untrained, cluster)
     work = measure(experiment.model, stage.work)
-    unusable = _unusable(stage, stage.work, cluster)
+    unusable = (*_unusable(stage, stage.work, cluster), *unfit(experiment.model, stage, stage.work, cluster))
     if unusable:
-        return _unplaced(stage, stage.work, work, None, unusable), unusable
+        return _unplaced(stage, stage.work, work, None, unusable[0]), unusable
     candidates = tuple(_candidates(work, stage.work.requested, cluster))
     if not candidates:
-        ranks = 1 if stage.work.requested.engine == "torch" else cluster.devices
-        finding = indivisible(stage, stage.work, ranks)
-        return _unplaced(stage, stage.work, work, None, finding), finding
+        finding = indivisible(stage, stage.work, mesh_of(stage.work.requested, cluster).data, cluster.devices)
+        return _unplaced(stage, stage.work, work, None, finding), (finding,)
     fitting = [candidate for candidate in candidates if candidate.fits]
     if not fitting:
+
+        def fits(wanted: Requested, machines: Cluster) -> bool:
+            return legal(experiment.model, stage, wanted, machines) and _fits(work, wanted, machines)
+
         smallest = min(candidates, key=lambda candidate: candidate.memory.total)
-        finding = does_not_fit(stage, cluster, smallest.layout, smallest.memory, lambda r, c: _fits(work, r, c))
-        return _unplaced(stage, stage.work, work, smallest, finding), finding
+        finding = does_not_fit(stage, cluster, smallest.layout, smallest.memory, fits)
+        return _unplaced(stage, stage.work, work, smallest, finding), (finding,)
     chosen = min(fitting, key=_preference)
-    return _placed(stage.work, stage.name, work, cluster, chosen, _rejections(chosen, candidates)), None
+    return _placed(stage.work, stage.name, work, cluster, chosen, _rejections(chosen, candidates)), ()
 
 
-def _unusable(stage: Stage, training: Training, cluster: Cluster) -> Finding | None:
-    """What no layout can mend: arithmetic the device lacks, or one process for several devices."""
+def _unusable(stage: Stage, training: Training, cluster: Cluster) -> Iterator[Finding]:
+    """What no layout can mend: arithmetic that the device lacks."""
     device, path = cluster.device, ("stages", stage.name)
     if not has_precision(device, training.precision):
         at = (At((*path, "precision")), At(("cluster", "device")))
         others = [name for name, known in DEVICES.items() if has_precision(known, training.precision)]
         way_out = "use `fp32`" if has_precision(device, "fp32") else f"use a device that has it, such as `{others[0]}`"
         headline = f"{article(device.title)} has no {training.precision} arithmetic"
-        return Finding("SPC414", headline, at, (f"it has {', '.join(device.peak_flops)}",), way_out)
-    requested = training.requested
-    if requested.engine == "torch" and cluster.devices > 1:
-        at = (At((*path, "parallelism", "engine")), At(("cluster", "nodes")))
-        headline = f"engine `torch` runs 1 process, and the cluster has {cluster.devices:,} devices"
-        return Finding("SPC401", headline, at, help="use `engine: deepspeed`, or a cluster of one device")
-    if requested.engine == "torch" and requested.zero_stage:
-        at = (At((*path, "parallelism", "zero_stage")), At((*path, "parallelism", "engine")))
-        headline = f"ZeRO stage {requested.zero_stage} shards over processes, and engine `torch` runs 1"
-        return Finding("SPC401", headline, at, help="use `engine: deepspeed`, or leave `zero_stage` out")
-    return None
+        yield Finding("SPC414", headline, at, (f"it has {', '.join(device.peak_flops)}",), way_out)
 
 
 def _candidates(work: Workload, requested: Requested, cluster: Cluster) -> Iterator[Candidate]:
     """Every legal layout that keeps what was requested, priced, up to the first engine under which one fits."""
-    for engine in _engines(requested, cluster):
+    for engine in engines(requested, cluster):
         priced = [_price(work, layout, cluster) for layout in _layouts(work, requested, cluster, engine)]
         yield from priced
         if any(candidate.fits for candidate in priced):
@@ -110,33 +104,31 @@ def _candidates(work: Workload, requested: Requested, cluster: Cluster) -> Itera
 
 def _layouts(work: Workload, requested: Requested, cluster: Cluster, engine: str) -> Iterator[Layout]:
     """Every legal layout of one engine; nothing where the batch cannot be split."""
-    ranks = 1 if engine == "torch" else cluster.devices
-    batches = splits(work.global_batch_size, ranks, requested)
+    mesh = mesh_of(requested, cluster)
+    batches = splits(work.global_batch_size, mesh.data, requested)
     checkpointing = (
         CHECKPOINTING if requested.activation_checkpointing is None else (requested.activation_checkpointing,)
     )
-    for stage, mode, (micro, steps) in product(_zero_stages(engine, requested), checkpointing, batches):
-        yield Layout(engine, stage, ranks, 1, 1, micro, steps, mode)
-
-
-def _engines(requested: Requested, cluster: Cluster) -> tuple[str, ...]:
-    """In the order of preference: one process needs no engine, and DeepSpeed comes where that does not fit."""
-    if requested.engine:
-        return (requested.engine,)
-    if cluster.devices > 1 or requested.zero_stage:
-        return ("deepspeed",)
-    return ("torch",) if cluster.device.name == "cpu" else ("torch", "deepspeed")
-
-
-def _zero_stages(engine: str, requested: Requested) -> tuple[int, ...]:
-    if engine == "torch":
-        return (0,)
-    return ZERO_STAGES if requested.zero_stage is None else (requested.zero_stage,)
+    for stage, mode, (micro, steps) in product(zero_stages(engine, requested, cluster), checkpointing, batches):
+        yield Layout(
+            engine,
+            stage,
+            mesh.data,
+            mesh.tensor,
+            mesh.pipeline,
+            micro,
+            steps,
+            mode,
+            requested.sequence_parallel and mesh.tensor > 1,
+            mesh.chunks if mesh.pipeline > 1 else 1,
+            mesh.context,
+            mesh.expert,
+        )
 
 
 def _price(work: Workload, layout: Layout, cluster: Cluster) -> Candidate:
     memory = stage_memory(work, layout, cluster.device)
-    limit = memory_limit(cluster.device, layout.data_parallel_size)
+    limit = memory_limit(cluster.device, layout.devices)
     fits = memory.total <= limit
     return Candidate(layout, memory, limit, step_time(work, layout, cluster) if fits else ())
 
@@ -144,8 +136,8 @@ def _price(work: Workload, layout: Layout, cluster: Cluster) -> Candidate:
 def _fits(work: Workload, requested: Requested, cluster: Cluster) -> bool:
     """Whether any layout fits, by memory alone."""
     return any(
-        stage_memory(work, layout, cluster.device).total <= memory_limit(cluster.device, layout.data_parallel_size)
-        for engine in _engines(requested, cluster)
+        stage_memory(work, layout, cluster.device).total <= memory_limit(cluster.device, layout.devices)
+        for engine in engines(requested, cluster)
         for layout in _layouts(work, requested, cluster, engine)
     )
 
@@ -274,19 +266,20 @@ def _untrained(experiment: Experiment, stage: Stage, cluster: Cluster) -> StageP
     )
 
 
-def _too_large(stage: Stage, planned: StagePlan, cluster: Cluster) -> Finding | None:
+def _too_large(stage: Stage, planned: StagePlan, cluster: Cluster) -> tuple[Finding, ...]:
     """A warning where a model is scored on one device that cannot hold it."""
     memory, limit = planned.memory, planned.memory_limit_bytes
     if memory is None or limit is None or memory.total <= limit:
-        return None
+        return ()
     device = article(cluster.device.title)
-    return Finding(
+    finding = Finding(
         "SPC417",
         f"the weights take {gib(memory.total)}, and {device} offers {gib(limit)}",
         (At(("stages", stage.name)), At(("cluster", "device"))),
         (f"this version scores a model on one device: stage `{stage.name}` would run out of memory",),
         severity="warning",
     )
+    return (finding,)
 
 
 def _notes(training: Training, work: Workload, cluster: Cluster) -> tuple[str, ...]:

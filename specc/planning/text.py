@@ -35,6 +35,20 @@ def article(title: str) -> str:
 
 def layout_words(layout: Layout) -> str:
     """What tells one family of layouts from another, and the micro-batch."""
-    engine = "one process" if layout.engine == "torch" else f"ZeRO-{layout.zero_stage}"
+    engine = "one process" if layout.engine == "torch" and layout.devices == 1 else f"ZeRO-{layout.zero_stage}"
     checkpointing = " with full checkpointing" if layout.activation_checkpointing == "full" else ""
     return f"{engine}{checkpointing} at micro-batch {layout.micro_batch_size}"
+
+
+def mesh_words(layout: Layout) -> str:
+    """The sizes above 1, data parallelism first: `data 4 x tensor 8`."""
+    sizes = (
+        ("data", layout.data_parallel_size),
+        ("tensor", layout.tensor_parallel_size),
+        ("pipeline", layout.pipeline_parallel_size),
+        ("context", layout.context_parallel_size),
+        ("expert", layout.expert_parallel_size),
+    )
+    words = " x ".join(f"{name} {size:,}" for name, size in sizes if size > 1)
+    chunks = f" in {layout.pipeline_chunks} chunks" if layout.pipeline_chunks > 1 else ""
+    return f"{words}{chunks}{' with sequence parallelism' if layout.sequence_parallel else ''}"

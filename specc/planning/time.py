@@ -13,9 +13,9 @@ The constants are global. docs/planner.md says where each one comes from and how
 
 from __future__ import annotations
 
-from math import inf
-
 from specc.ir.plan import Cluster, Device, Layout
+from specc.planning.mesh import ends, group, on_rank
+from specc.planning.network import collective_s, exchanges
 from specc.planning.workload import Workload
 
 Seconds = tuple[tuple[str, float], ...]
@@ -36,12 +36,6 @@ SCORE_BACKWARD = 2.5
 where the forward pass has two (Dao 2023, FlashAttention-2, section 4.1). Model FLOPs count 2."""
 LOGIT_TRAFFIC = 24
 """Bytes moved per logit by an fp32 cross-entropy, forward and backward."""
-NETWORK = 0.75
-"""Of a link's rate on the datasheet, what large collectives reach: A100 NVLink 235 of 300 GB/s, EFA 36 of 50 GB/s per
-device (stas00/ml-engineering, network/README.md; same source for the latencies)."""
-LATENCY_S = 44e-6
-"""Of one collective inside a node; `LATENCY_BETWEEN_S` between nodes (30 to 60 us in stream)."""
-LATENCY_BETWEEN_S = 60e-6
 EXPOSED = 0.45
 """Of communication that could hide behind computation, the share that does not: fitted on llm-foundry's FSDP rows in
 the planner notes; published overlaps run from 0.1 % to 37 % hidden for one and the same job."""
@@ -52,18 +46,9 @@ LAUNCH_S = 6e-6
 
 
 def step_time(work: Workload, layout: Layout, cluster: Cluster) -> Seconds:
-    """Seconds of one optimizer step by cause; their sum is the step time."""
-    device, micro_steps = cluster.device, layout.gradient_accumulation_steps
-    computing = _micro_step(work, layout, device)
-    busy = sum(seconds for _, seconds in computing)
-    launching = _launch_s(work, layout, device, busy)
-    communicating = _communication(work, layout, cluster, busy + launching)
-    per_micro_step = (*computing, ("launch", launching))
-    return (
-        *((cause, micro_steps * seconds) for cause, seconds in per_micro_step if seconds),
-        ("optimizer step", _optimizer_s(work, layout, device)),
-        *((("communication", communicating),) if communicating else ()),
-    )
+    """Seconds of one optimizer step by cause; their sum is the step time. The slower end of a pipeline sets it."""
+    ranks = [_rank_step(on_rank(work, layout, stage), layout, cluster) for stage in ends(layout)]
+    return max(ranks, key=lambda causes: sum(seconds for _, seconds in causes))
 
 
 def model_flops_per_token(work: Workload) -> float:
@@ -77,6 +62,29 @@ def model_flops_per_token(work: Workload) -> float:
     matmul = work.matmul_flops * (2 + work.trained_share) + 3 * work.adapter_flops
     reference = work.matmul_flops + work.score_flops if work.reference_forward else 0
     return matmul + 3 * work.score_flops + reference
+
+
+def _rank_step(work: Workload, layout: Layout, cluster: Cluster) -> Seconds:
+    """Of a rank of one pipeline stage, `work` being its own.
+
+    A pipeline of p stages with v chunks each idles for (p - 1) / v micro-batches (Narayanan et al. 2021,
+    arXiv:2104.04473, section 2.2).
+    """
+    device, micro_steps = cluster.device, layout.gradient_accumulation_steps
+    computing = _micro_step(work, layout, device)
+    busy = sum(seconds for _, seconds in computing)
+    launching = _launch_s(work, layout, device, busy)
+    exchanging = exchanges(work, layout, cluster)
+    stage_s = busy + launching + sum(seconds for _, seconds in exchanging)
+    communicating = _communication(work, layout, cluster, busy + launching)
+    bubble = (layout.pipeline_parallel_size - 1) / layout.pipeline_chunks * stage_s
+    per_micro_step = (*computing, ("launch", launching), *exchanging)
+    return (
+        *((cause, micro_steps * seconds) for cause, seconds in per_micro_step if seconds),
+        *((("pipeline bubble", bubble),) if bubble else ()),
+        ("optimizer step", _optimizer_s(work, layout, device)),
+        *((("communication", communicating),) if communicating else ()),
+    )
 
 
 def _micro_step(work: Workload, layout: Layout, device: Device) -> Seconds:
@@ -143,7 +151,7 @@ def _optimizer_s(work: Workload, layout: Layout, device: Device) -> float:
 
     ZeRO shares the work among the ranks.
     """
-    ranks = layout.data_parallel_size if layout.zero_stage >= 1 else 1
+    ranks = layout.sharding_size if layout.zero_stage >= 1 else 1
     moved = (4 + 2 * (4 + work.state_bytes)) * work.trainable / ranks
     return moved / (device.memory_bandwidth * BANDWIDTH)
 
@@ -156,18 +164,19 @@ def _communication(work: Workload, layout: Layout, cluster: Cluster, micro_step_
     ZeRO-2 in every micro-step since it keeps only its share; both with an all-reduce per bucket (2 volumes), and both
     gather the updated weights once a step with nothing to hide behind.
     """
-    ranks, micro_steps = layout.data_parallel_size, layout.gradient_accumulation_steps
-    if ranks == 1:
+    micro_steps = layout.gradient_accumulation_steps
+    if layout.sharding_size == 1:
         return 0.0
+    shards = group(layout.sharding_size, layout.tensor_parallel_size, cluster)
     trained = work.trainable * work.value_bytes
     if layout.zero_stage >= 3:
         whole = (work.trainable + work.frozen) * work.value_bytes
-        moved = _collective_s(2 * whole + trained, 3 * work.num_layers, cluster)
-        reference = _collective_s(work.reference * work.value_bytes, work.num_layers, cluster)
+        moved = collective_s(2 * whole + trained, 3 * work.num_layers, shards, cluster)
+        reference = collective_s(work.reference * work.value_bytes, work.num_layers, shards, cluster)
         return micro_steps * _not_hidden(moved + reference, micro_step_s)
     reductions = micro_steps if layout.zero_stage == 2 else 1
-    reduced = _collective_s(2 * trained, work.num_layers, cluster)
-    gathered = _collective_s(trained, 1, cluster) if layout.zero_stage else 0.0
+    reduced = collective_s(2 * trained, work.num_layers, shards, cluster)
+    gathered = collective_s(trained, 1, shards, cluster) if layout.zero_stage else 0.0
     # Gradients can hide behind the backward pass only, two thirds of a micro-step.
     return reductions * _not_hidden(reduced, micro_step_s * 2 / 3) + gathered
 
@@ -175,26 +184,3 @@ def _communication(work: Workload, layout: Layout, cluster: Cluster, micro_step_
 def _not_hidden(communication_s: float, computation_s: float) -> float:
     hideable = min(communication_s, computation_s)
     return communication_s - (1 - EXPOSED) * hideable
-
-
-def _collective_s(size: int, calls: int, cluster: Cluster) -> float:
-    """Seconds of ring collectives that bring `size` bytes to every device, in `calls` calls.
-
-    Rings run along the nodes, every device using its own link, so a node receives (nodes - 1) / nodes of the bytes over
-    all its links together while each device receives (N - 1) / N inside the node; the slower of both counts.
-    """
-    if not size:
-        return 0.0
-    ranks, nodes = cluster.devices, cluster.nodes
-    inside = _transfer_s(size * (ranks - 1) / ranks, cluster.intra_node_bandwidth)
-    if nodes == 1:
-        return inside + calls * LATENCY_S
-    between = _transfer_s(size * (nodes - 1) / nodes, cluster.devices_per_node * cluster.inter_node_bandwidth)
-    if cluster.devices_per_node == 1:
-        return between + calls * LATENCY_BETWEEN_S
-    return max(inside, between) + calls * LATENCY_BETWEEN_S
-
-
-def _transfer_s(size: float, bandwidth: float) -> float:
-    """A cluster that states no bandwidth has no link."""
-    return size / (bandwidth * NETWORK) if bandwidth else inf

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
 
 from specc.ir.component import Component
 from specc.ir.experiment import Training
@@ -14,6 +16,32 @@ BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 ADAM_STATE_BYTES = 8
 """Two fp32 moments (Kingma & Ba 2015), where the optimizer's component does not say."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A number of parameters, by what divides them: nothing, tensor parallel ranks, expert parallel ranks, both."""
+
+    whole: int = 0
+    split: int = 0
+    experts: int = 0
+    split_experts: int = 0
+
+    def on(self, tensor: int, expert: int = 1) -> int:
+        """The largest share of one rank."""
+        divided = ((self.split, tensor), (self.experts, expert), (self.split_experts, tensor * expert))
+        return self.whole + sum(-(-size // ranks) for size, ranks in divided)
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(
+            self.whole + other.whole,
+            self.split + other.split,
+            self.experts + other.experts,
+            self.split_experts + other.split_experts,
+        )
+
+    def __mul__(self, count: int) -> Parts:
+        return Parts(self.whole * count, self.split * count, self.experts * count, self.split_experts * count)
 
 
 @dataclass(frozen=True)
@@ -57,6 +85,26 @@ class Workload:
     value_bytes: int
     """Of one value in the compute type."""
     precision: str
+    blocks: Parts = field(default_factory=Parts)
+    """Parameters of all blocks."""
+    largest_block: Parts = field(default_factory=Parts)
+    embedding: Parts = field(default_factory=Parts)
+    """Parameters of the token and position tables."""
+    head: Parts = field(default_factory=Parts)
+    """Parameters of the last norm and the head; a tied head has none."""
+    is_tied: bool = False
+    saved_split_bytes: int = 0
+    """Of `saved_bytes`, what tensor parallelism divides; all in blocks."""
+    block_saved_split_bytes: int = 0
+    kv_values: int = 0
+    """Key and value entries per token, all layers."""
+    expert_choices: int = 0
+    """Experts that one token is sent to, summed over the layers; 0 in a dense model."""
+    kept_width: int = 0
+    """Of the residual stream's width, what a rank keeps: less than `hidden_size` under sequence parallelism."""
+    spread: Fraction = Fraction(1)
+    """Parameters that the sharding ranks divide among them, over those that one rank holds whole: above 1 where
+    expert parallelism has divided some already, since the ranks of different experts shard together."""
 
     @property
     def trained_share(self) -> float:
@@ -97,6 +145,7 @@ def measure(model: Model, training: Training) -> Workload:
         state_bytes=_state_bytes(training.optimizer),
         value_bytes=value_bytes,
         precision=training.precision,
+        **_divisible(model, value_bytes),
     )
 
 
@@ -104,11 +153,55 @@ def _components(layer: Layer) -> tuple[Component, ...]:
     return tuple(component for _, component in layer.parts)
 
 
-def _saved(components: Iterable[Component], value_bytes: int) -> int:
+def _divisible(model: Model, value_bytes: int) -> dict[str, Any]:
+    """What a mesh divides."""
+    return {
+        "blocks": sum((_block(layer) * layer.count for layer in model.layers), Parts()),
+        "largest_block": max((_block(layer) for layer in model.layers), key=lambda parts: parts.on(1), default=Parts()),
+        "embedding": _parts((model.embedding, model.position)),
+        "head": _parts((model.norm, model.head)),
+        "is_tied": not model.head.parameters,
+        "saved_split_bytes": sum(
+            layer.count * _saved(_components(layer), value_bytes, only_split=True) for layer in model.layers
+        ),
+        "block_saved_split_bytes": max(
+            (_saved(_components(layer), value_bytes, only_split=True) for layer in model.layers), default=0
+        ),
+        "kept_width": model.hidden_size,
+        "kv_values": model.kv_cache_values_per_token,
+        "expert_choices": sum(layer.count * _choices(layer) for layer in model.layers),
+    }
+
+
+def _block(layer: Layer) -> Parts:
+    return _parts(_components(layer))
+
+
+def _parts(components: Iterable[Component]) -> Parts:
+    """Weights by what divides them. The weights of experts are stacked along their first axis."""
+    sizes = {"whole": 0, "split": 0, "experts": 0, "split_experts": 0}
+    for component in components:
+        experts = component.fields.get("num_experts")
+        for weight in component.weights:
+            stacked = experts is not None and len(weight.sizes) > 2 and weight.sizes[0] == experts
+            cut = weight.split is not None
+            name = ("split_experts" if cut else "experts") if stacked else ("split" if cut else "whole")
+            sizes[name] += weight.count
+    return Parts(**sizes)
+
+
+def _choices(layer: Layer) -> int:
+    """Experts per token of one block."""
+    routed = [component.fields for component in _components(layer) if component.fields.get("num_experts")]
+    return sum(int(fields.get("experts_per_token", 1)) for fields in routed)
+
+
+def _saved(components: Iterable[Component], value_bytes: int, *, only_split: bool = False) -> int:
     return sum(
         saved.per_token * (value_bytes if saved.bytes_each is None else saved.bytes_each)
         for component in components
         for saved in component.saved
+        if saved.split or not only_split
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from specc import ir
 from specc.spec.base import Node, SlurmWord, execution, section
-from specc.spec.quantities import Bytes, Rate, Time, quantity
+from specc.spec.quantities import Bytes, Delay, Rate, Time, quantity
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -25,12 +25,38 @@ class SlurmSpec(Node):
     cpus_per_task: Count = execution("CPU cores per device.", 8)
     mem: Bytes | None = execution("Memory per node.", None)
     time_limit: Time = execution("Longest run of one job; longer stages are queued again.", quantity("24h"))
+    requeue: bool = execution("Whether a job that is stopped is queued again, and goes on where it was.", True)
+    signal_delay: Delay = execution(
+        "Warning before the time limit: the last step and its checkpoint must fit.", quantity("120s")
+    )
+    max_array_size: Count | None = execution("Jobs that one array may have (`MaxArraySize` of slurm.conf).", None)
 
     def lower(self) -> dict[str, Any]:
-        """Slurm's words, memory in GiB and time in minutes."""
-        words = self.model_dump(exclude={"mem", "time_limit"})
+        """Slurm's words, memory in GiB and bytes, time in minutes, the warning in seconds."""
+        words = self.model_dump(exclude={"mem", "time_limit", "signal_delay"})
         mem = None if self.mem is None else round(float(self.mem.amount) / 2**30, 3)
-        return {**words, "mem_gib": mem, "time_limit_minutes": int(self.time_limit.amount / 60)}
+        minutes, warning = int(self.time_limit.amount / 60), int(self.signal_delay.amount)
+        return {**words, "mem_gib": mem, "time_limit_minutes": minutes, "signal_delay_seconds": warning}
+
+
+class PartitionSpec(Node):
+    """What the site offers in one partition; what is left out is not checked."""
+
+    devices_per_node: Count | None = execution("Devices in a node.", None)
+    nodes: Count | None = execution("Nodes that one job may have.", None)
+    cpus_per_node: Count | None = execution("CPU cores in a node.", None)
+    mem_per_node: Bytes | None = execution("Memory of a node.", None)
+    max_time: Time | None = execution("Longest time limit of a job.", None)
+
+    def lower(self) -> ir.Partition:
+        """Memory in bytes, time in seconds."""
+        return ir.Partition(
+            self.devices_per_node,
+            self.nodes,
+            self.cpus_per_node,
+            None if self.mem_per_node is None else int(self.mem_per_node.amount),
+            None if self.max_time is None else int(self.max_time.amount),
+        )
 
 
 class ClusterSpec(Node):
@@ -42,6 +68,8 @@ class ClusterSpec(Node):
     intra_node_bandwidth: Rate = execution("Per device and direction, inside a node.", quantity("10 GB/s"))
     inter_node_bandwidth: Rate = execution("Per device and direction, between nodes.", quantity("1 GB/s"))
     price_per_device_hour: float | None = execution("US dollars.", None, ge=0.0)
+    checkpoint_bandwidth: Rate | None = execution("What all nodes together write to the file system.", None)
+    partitions: dict[SlurmWord, PartitionSpec] = section("What the site offers, by partition.", default_factory=dict)
     slurm: SlurmSpec | None = section("How jobs are queued; none where there is no Slurm.", None)
 
     def lower(self, device: ir.Device) -> ir.Cluster:
@@ -55,4 +83,6 @@ class ClusterSpec(Node):
             inter_node_bandwidth=float(self.inter_node_bandwidth.amount),
             price_per_device_hour=self.price_per_device_hour,
             slurm={} if self.slurm is None else self.slurm.lower(),
+            partitions={name: partition.lower() for name, partition in self.partitions.items()},
+            checkpoint_bandwidth=None if self.checkpoint_bandwidth is None else float(self.checkpoint_bandwidth.amount),
         )

@@ -16,9 +16,25 @@ Positive = Annotated[int, Field(ge=1)]
 class ParallelismSpec(Node):
     """`auto` is decided by the planner, which says what it took and why."""
 
-    engine: Literal["torch", "deepspeed"] | Auto = numerics("What runs the step.", "auto")
-    zero_stage: Annotated[Literal[1, 2, 3], WholeNumber] | Auto = numerics(
-        "What is sharded over data-parallel ranks: 1 optimizer states, 2 also gradients, 3 also weights.", "auto"
+    engine: Literal["torch", "deepspeed", "xla"] | Auto = numerics("What runs the step.", "auto")
+    zero_stage: Annotated[Literal[0, 1, 2, 3], WholeNumber] | Auto = numerics(
+        "What is sharded over data-parallel ranks: 0 nothing, 1 optimizer states, 2 also gradients, 3 also weights.",
+        "auto",
+    )
+    data_parallel_size: Positive | Auto = execution(
+        "Ranks that train on different sequences. It follows from the others; written out, it is checked.", "auto"
+    )
+    tensor_parallel_size: Positive | Auto = numerics("Ranks that every matrix is divided among.", "auto")
+    sequence_parallel: bool = numerics(
+        "Whether tensor-parallel ranks also divide norms and residuals, along the sequence.", False
+    )
+    pipeline_parallel_size: Positive | Auto = numerics("Stages that the layers are divided among.", "auto")
+    pipeline_chunks: Positive | Auto = numerics(
+        "Pieces of the model in each pipeline stage; above 1 the schedule is interleaved.", "auto"
+    )
+    context_parallel_size: Positive | Auto = numerics("Ranks that every sequence is divided among.", "auto")
+    expert_parallel_size: Positive | Auto = numerics(
+        "Ranks that the experts are divided among, taken out of the data and context parallel ones.", "auto"
     )
     micro_batch_size: Positive | Auto = execution("Sequences per forward pass and device.", "auto")
     gradient_accumulation_steps: Positive | Auto = execution(
@@ -30,7 +46,9 @@ class ParallelismSpec(Node):
 
     def lower(self) -> ir.Requested:
         """What was written out; None where the planner decides."""
-        written = {name: None if value == "auto" else value for name, value in self.model_dump().items()}
+        written: dict[str, Any] = {
+            name: None if value == "auto" else value for name, value in self.model_dump().items()
+        }
         return ir.Requested(**written)
 
 

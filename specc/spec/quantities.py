@@ -154,6 +154,8 @@ Rate = Annotated[Quantity, Units(("bytes/s",), "450 GB/s")]
 """A bandwidth."""
 Time = Annotated[Quantity, Units(("seconds",), "48h", least=60)]
 """A stretch of time."""
+Delay = Annotated[Quantity, Units(("seconds",), "120s", least=10, most=3600)]
+"""A short stretch of time."""
 
 
 def quantity(text: str) -> Quantity:

@@ -93,6 +93,17 @@ def test_lowered_weights_are_the_parameters_of_the_generated_module(
     assert plan.experiment.model.parameters == sum(value.numel() for value in model.parameters())
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES[::5])
+def test_what_tensor_parallelism_cuts_is_said_of_weights_and_of_what_they_save(
+    architecture: tuple[str, str, tuple[str, str, str]],
+) -> None:
+    for layer in compiling.planned(*sets(architecture)).experiment.model.layers:
+        for name, component in layer.parts:
+            cut = any(weight.split is not None for weight in component.weights)
+            assert any(saved.split for saved in component.saved) == cut, name
+            assert not cut or not component.saved[0].split, f"the input of {name} stands whole on every rank"
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_token_sees_its_past_only_and_a_cache_changes_nothing(
     architecture: tuple[str, str, tuple[str, str, str]], tmp_path: Path

@@ -15,8 +15,8 @@ INIT = Initialisation("normal", 0.02)
 ADAMW = Component("optimizer/adamw", values=MappingProxyType({"state_bytes_per_parameter": 8}))
 
 
-def weight(name: str, *sizes: int) -> Weight:
-    return Weight(name, ("X",) * len(sizes), sizes, INIT)
+def weight(name: str, *sizes: int, split: int | None = None) -> Weight:
+    return Weight(name, ("X",) * len(sizes), sizes, INIT, split)
 
 
 def decoder(
@@ -39,7 +39,7 @@ def decoder(
     return Model(
         family="decoder",
         dimensions=(Dimension("D", hidden, "width"),),
-        embedding=Component("embedding", weights=(weight("weight", vocab, hidden),)),
+        embedding=Component("embedding", weights=(weight("weight", vocab, hidden, split=0),)),
         position=Component("position", bias_per_layer_stack=heads if alibi else 0),
         layers=(layer,),
         norm=norm,
@@ -53,10 +53,14 @@ def _attention(hidden: int, kv: int) -> Component:
     sizes = {"q": hidden, "k": kv, "v": kv, "o": hidden}
     return Component(
         "attention",
-        weights=tuple(weight(name, size, hidden) for name, size in sizes.items()),
+        weights=tuple(weight(name, size, hidden, split=0) for name, size in sizes.items()),
         matmul_flops=2 * (2 * hidden * hidden + 2 * kv * hidden),
         score_flops=4 * hidden,
-        saved=(Saved("input", hidden), Saved("q, k, v", hidden + 2 * kv), Saved("output", hidden)),
+        saved=(
+            Saved("input", hidden),
+            Saved("q, k, v", hidden + 2 * kv, split=True),
+            Saved("output", hidden, split=True),
+        ),
     )
 
 
@@ -64,9 +68,9 @@ def _feed_forward(hidden: int, ffn: int, *, gated: bool) -> Component:
     matrices = 3 if gated else 2
     return Component(
         "ffn",
-        weights=tuple(weight(str(index), ffn, hidden) for index in range(matrices)),
+        weights=tuple(weight(str(index), ffn, hidden, split=0) for index in range(matrices)),
         matmul_flops=2 * matrices * ffn * hidden,
-        saved=(Saved("input", hidden), Saved("inner", ffn * (4 if gated else 2))),
+        saved=(Saved("input", hidden), Saved("inner", ffn * (4 if gated else 2), split=True)),
     )
 
 

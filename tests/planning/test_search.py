@@ -124,9 +124,14 @@ def test_bf16_on_a_v100_is_refused():
     assert (found.code, found.headline) == ("SPC414", "an NVIDIA V100 SXM2 32 GB has no bf16 arithmetic")
 
 
-def test_one_process_for_eight_devices_is_refused():
-    found = finding(TINY, training(TINY, 8, engine="torch"), cluster())
-    assert (found.code, found.at[0].path[-1]) == ("SPC401", "engine")
+def test_engine_torch_takes_all_devices():
+    layout = planned(TINY, training(TINY, 8, engine="torch"), cluster())[0].layout
+    assert (layout.engine, layout.data_parallel_size, layout.devices) == ("torch", 8, 8)
+
+
+def test_zero_over_one_rank_of_engine_torch_is_refused():
+    found = finding(TINY, training(TINY, 8, engine="torch", zero_stage=2), cluster(per_node=1))
+    assert (found.code, found.at[0].path[-1]) == ("SPC401", "zero_stage")
 
 
 def test_unknown_figures_are_none_and_a_note_says_why():

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from submitit.helpers import DelayedSubmission
 
 from runners import local
 from runners.data import prepare
 from runners.errors import RunError
 from runners.events import open_events
-from runners.submit import Job, submit
+from runners.submit import MAX_TIME_LIMITS, Execute, Job, submit
 
 if TYPE_CHECKING:
     from tests.runners.conftest import Experiment
@@ -125,6 +126,22 @@ def test_jobs_are_sent_to_slurm_with_their_dependencies(experiment: Experiment, 
     assert "#SBATCH --dependency=afterok:100" in second
     assert "#SBATCH --kill-on-invalid-dep=yes" in second
     assert "#SBATCH --gpus-per-node=8" in first
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_a_job_says_whether_it_is_queued_again_and_how_long_before_its_end_it_is_warned(
+    experiment: Experiment, fake_slurm: Path, requeue: bool
+) -> None:
+    submit((dataclasses.replace(PRETRAIN, requeue=requeue, signal_delay=300),), experiment.plan, [])
+    sent = (fake_slurm / "sent.0").read_text()
+    assert f"#SBATCH --{'requeue' if requeue else 'no-requeue'}\n" in sent
+    assert "#SBATCH --signal=USR2@300\n" in sent
+    (pickled,) = (experiment.folder / "pretrain-aaaaaaaaaaaa" / "jobs").glob("*.pkl")
+    delayed = DelayedSubmission.load(pickled)
+    assert delayed._timeout_countdown == (MAX_TIME_LIMITS if requeue else 0)
+    assert isinstance(delayed.function, Execute)
+    again = delayed.function.checkpoint()
+    assert (again is not None) == requeue
 
 
 def test_jobs_run_in_order_on_this_machine(experiment: Experiment) -> None:

@@ -52,9 +52,9 @@ class Gqa(Node):
             kv_cache_values=2 * key[1],
             saved=(
                 Saved("attention input", site.hidden_size),
-                Saved("queries, keys, values", query[1] + 2 * key[1] + expanded),
-                Saved("attention output", query[1]),
-                Saved("log-sum-exp", self.num_heads, 4),
+                Saved("queries, keys, values", query[1] + 2 * key[1] + expanded, split=True),
+                Saved("attention output", query[1], split=True),
+                Saved("log-sum-exp", self.num_heads, 4, split=True),
             ),
             fields=self.model_dump(),
         )

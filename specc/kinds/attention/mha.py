@@ -45,9 +45,9 @@ class Mha(Node):
             kv_cache_values=2 * inner[1],
             saved=(
                 Saved("attention input", site.hidden_size),
-                Saved("queries, keys, values", 3 * inner[1]),
-                Saved("attention output", inner[1]),
-                Saved("log-sum-exp", self.num_heads, 4),
+                Saved("queries, keys, values", 3 * inner[1], split=True),
+                Saved("attention output", inner[1], split=True),
+                Saved("log-sum-exp", self.num_heads, 4, split=True),
             ),
             fields=self.model_dump(),
         )

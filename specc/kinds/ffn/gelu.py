@@ -32,6 +32,9 @@ class Gelu(Node):
             dimensions=(site.width, Dimension("I", self.intermediate_size, "inner width of the feed-forward")),
             weights=weights,
             matmul_flops=matmul_flops(weights),
-            saved=(Saved("feed-forward input", site.hidden_size), Saved("feed-forward", 2 * self.intermediate_size)),
+            saved=(
+                Saved("feed-forward input", site.hidden_size),
+                Saved("feed-forward", 2 * self.intermediate_size, split=True),
+            ),
             fields=self.model_dump(),
         )

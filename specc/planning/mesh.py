@@ -1,0 +1,182 @@
+"""What one rank of a mesh holds and computes, as a workload of its own: the formulas then read it like any other.
+
+Ranks are numbered as Megatron does, neighbours first: tensor, context, data, pipeline (Narayanan et al. 2021,
+arXiv:2104.04473, section 5.1 has tensor parallelism inside a node). t, p, v, c, e, d are the sizes of tensor, pipeline
+(with v chunks), context, expert and data parallelism.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from specc.ir.experiment import Requested
+from specc.ir.plan import Cluster, Layout
+from specc.planning.workload import Workload
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The sizes of a request, with those that were left open filled in."""
+
+    data: int
+    tensor: int
+    pipeline: int
+    chunks: int
+    context: int
+    expert: int
+
+    @property
+    def fixed(self) -> int:
+        """Ranks that see the same sequences: data parallelism takes what they leave."""
+        return self.tensor * self.pipeline * self.context
+
+    @property
+    def ranks(self) -> int:
+        """Ranks in all. Experts are divided among ranks that the other sizes count already."""
+        return self.data * self.fixed
+
+
+@dataclass(frozen=True)
+class Group:
+    """Ranks that communicate with each other, and how they lie."""
+
+    ranks: int
+    nodes: int
+    per_node: int
+
+
+def mesh_of(requested: Requested, cluster: Cluster) -> Mesh:
+    """What is written, 1 where nothing is, and as much data parallelism as there are devices for (at least 1)."""
+    written = (requested.tensor_parallel_size, requested.pipeline_parallel_size, requested.context_parallel_size)
+    tensor, pipeline, context = (size or 1 for size in written)
+    data = requested.data_parallel_size or max(1, cluster.devices // (tensor * pipeline * context))
+    return Mesh(data, tensor, pipeline, requested.pipeline_chunks or 1, context, requested.expert_parallel_size or 1)
+
+
+def group(ranks: int, stride: int, cluster: Cluster) -> Group:
+    """`ranks` ranks of which neighbours are `stride` apart."""
+    per_node = min(ranks, max(1, cluster.devices_per_node // stride))
+    return Group(ranks, -(-ranks // per_node), per_node)
+
+
+def ends(layout: Layout) -> tuple[int, ...]:
+    """The pipeline stages that can be the fullest or the slowest: the first, and the last."""
+    return (0,) if layout.pipeline_parallel_size == 1 else (0, layout.pipeline_parallel_size - 1)
+
+
+def in_flight(layout: Layout, stage: int) -> Fraction:
+    """Micro-batches whose activations a pipeline stage keeps at once (one-forward-one-backward).
+
+    Plain: min(m, p - i). Interleaved: stage i warms up 2 (p - i - 1) + (v - 1) p chunks and holds one more, each 1 / v
+    of its layers; on the first stage p (1 + (p - 1) / (p v)) micro-batches (Korthikanti et al. 2022, arXiv:2205.05198,
+    section 4.2.3; Narayanan et al. 2021, arXiv:2104.04473, section 2.2).
+    """
+    micro_batches, stages, chunks = (
+        layout.gradient_accumulation_steps,
+        layout.pipeline_parallel_size,
+        layout.pipeline_chunks,
+    )
+    if chunks == 1:
+        return Fraction(min(micro_batches, stages - stage))
+    warm_up = 2 * (stages - stage - 1) + (chunks - 1) * stages + 1
+    return Fraction(min(micro_batches * chunks, warm_up), chunks)
+
+
+def on_rank(work: Workload, layout: Layout, stage: int) -> Workload:
+    """What a rank of one pipeline stage holds and computes of each micro-batch.
+
+    Blocks: 1 / p of them, their cut weights and what these save / t, the rest whole, and with sequence parallelism / t
+    as well (Korthikanti et al. 2022, section 4.2: s b h (10 + 24 / t) becomes s b h 34 / t). Tokens: 1 / c. The first
+    stage has the embedding; the last one has the head, and a copy of the table where that is tied.
+    """
+    if not layout.is_mesh:
+        return work
+    return replace(work, **_held(work, layout, stage), **_computed(work, layout, stage))
+
+
+def _held(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
+    """Parameters, and bytes that are saved per token."""
+    t, p, e = layout.tensor_parallel_size, layout.pipeline_parallel_size, layout.expert_parallel_size
+    along = t if layout.sequence_parallel else 1
+    table, _ = _vocabulary_ranks(work, layout)
+    parameters, sharded = (_parameters(work, layout, stage, expert) for expert in (e, 1))
+    share = Fraction(parameters, work.parameters)
+    outside = _up(work.outside_saved_bytes, along) if stage == p - 1 else 0
+    return {
+        "parameters": parameters,
+        "trainable": parameters if not work.frozen else _up(work.trainable, p),
+        "frozen": int(work.frozen * share),
+        "reference": int(work.reference * share),
+        "spread": Fraction(sharded, parameters),
+        "block_parameters": work.largest_block.on(t, e),
+        "table_parameters": _up(work.table_parameters, table) if stage in (0, p - 1) else 0,
+        "num_layers": _up(work.num_layers, p),
+        "kept_width": _up(work.hidden_size, along),
+        "saved_bytes": _saved(work, layout) + outside,
+        "block_saved_bytes": _live(work, layout),
+        "outside_saved_bytes": outside,
+        "bias_bytes": _up(work.bias_bytes, t * layout.context_parallel_size),
+    }
+
+
+def _computed(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
+    """Tokens, and FLOPs per token."""
+    t, p = layout.tensor_parallel_size, layout.pipeline_parallel_size
+    last = stage == p - 1
+    _, head = _vocabulary_ranks(work, layout)
+    inside = _up(work.matmul_flops - work.outside_matmul_flops, t * p)
+    outside = _up(work.outside_matmul_flops, head) if last else 0
+    # AutoTP gathers the logits of a divided head on every rank.
+    logits = _up(work.vocab_size, 1 if layout.engine == "deepspeed" else t) if last else 0
+    return {
+        "vocab_size": logits,
+        "context_length": _up(work.context_length, layout.context_parallel_size),
+        "matmul_flops": inside + outside,
+        "outside_matmul_flops": outside,
+        "score_flops": _up(work.score_flops, t * p),
+        "adapter_flops": _up(work.adapter_flops, t * p),
+        "kv_values": _up(work.kv_values, t * p),
+        "expert_choices": _up(work.expert_choices, p),
+    }
+
+
+def _vocabulary_ranks(work: Workload, layout: Layout) -> tuple[int, int]:
+    """Ranks that divide the token table, and the head. DeepSpeed's AutoTP leaves tables, and what is tied, whole."""
+    tensor = layout.tensor_parallel_size
+    if layout.engine != "deepspeed":
+        return tensor, tensor
+    return 1, 1 if work.is_tied else tensor
+
+
+def _parameters(work: Workload, layout: Layout, stage: int, expert: int) -> int:
+    t, p = layout.tensor_parallel_size, layout.pipeline_parallel_size
+    table, head = _vocabulary_ranks(work, layout)
+    held = _up(work.blocks.on(t, expert), p)
+    if stage == 0:
+        held += work.embedding.on(table)
+    if stage == p - 1:
+        held += work.head.on(head)
+        held += _up(work.table_parameters, table) if work.is_tied and p > 1 else 0
+    return held
+
+
+def _saved(work: Workload, layout: Layout) -> int:
+    """Bytes per token that the blocks of one pipeline stage save."""
+    inside = work.saved_bytes - work.outside_saved_bytes
+    return _up(_divided(inside, work.saved_split_bytes, layout), layout.pipeline_parallel_size)
+
+
+def _live(work: Workload, layout: Layout) -> int:
+    return _divided(work.block_saved_bytes, work.block_saved_split_bytes, layout)
+
+
+def _divided(size: int, split: int, layout: Layout) -> int:
+    t = layout.tensor_parallel_size
+    return _up(size - split, t if layout.sequence_parallel else 1) + _up(split, t)
+
+
+def _up(size: int, ranks: int) -> int:
+    """The largest share of `size` among `ranks`."""
+    return -(-size // ranks)
