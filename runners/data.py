@@ -128,8 +128,11 @@ def _refuse_unsupported(name: str, declaration: Mapping[str, Any], tokenizer: Ma
     if filters:
         raise RunError(f"data set `{name}`: this version does not run filters, and it declares {', '.join(filters)}")
     for source, what in declaration["sources"].items():
-        if not isinstance(what, dict) or "path" not in what:
-            raise RunError(f"data set `{name}`: this version runs only sources with a path, and `{source}` has none")
+        kind = what.get("kind", "files")
+        if kind != "files":
+            raise RunError(
+                f"data set `{name}`: this version reads only files, and source `{source}` is of kind `{kind}`"
+            )
 
 
 def _key(declaration: Mapping[str, Any], tokenizer: Mapping[str, Any], files: Sequence[SourceFile], home: Path) -> str:

@@ -67,6 +67,8 @@ class Suite:
     path: Path
     held_out_tasks: Mapping[str, tuple[str, ...]]
     """By data set: the tasks that score its held-out documents."""
+    apply_chat_template: bool = False
+    """Whether prompts are written as turns of a chat."""
 
 
 Results = dict[str, Any]
@@ -157,17 +159,17 @@ def _place_data(run: Run, relative: str, data: Mapping[str, DataSet]) -> Suite:
     path = run.directory / "suites" / Path(relative).name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    group, tasks = _read_group(path)
+    group, tasks, metadata = _read_group(path)
     held_out = {name: _tasks_over(tasks, str(prepared.held_out)) for name, prepared in data.items()}
-    return Suite(path.stem, group, path, held_out)
+    return Suite(path.stem, group, path, held_out, bool(metadata.get("apply_chat_template")))
 
 
-def _read_group(path: Path) -> tuple[str, Sequence[Any]]:
+def _read_group(path: Path) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
     import yaml  # comes with lm_eval
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return str(content["group"]), list(content["task"])
+        return str(content["group"]), list(content["task"]), dict(content.get("metadata") or {})
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise RunError(f"{path.name} is not a group of lm-eval tasks: {error}") from None
 
@@ -283,7 +285,8 @@ def _simple_evaluate(
     from runners.harness import GeneratedModel
 
     text = tokenizer(run.manifest.tokenizer)
-    model = GeneratedModel(network, cache, text, evaluation.batch_size, evaluation.max_length, report)
+    template = str(run.manifest.tokenizer.get("chat_template", "none"))
+    model = GeneratedModel(network, cache, text, evaluation.batch_size, evaluation.max_length, report, template)
     # The index of lm-eval's own 14,000 tasks takes over ten seconds, and is read only where it is needed.
     manager = TaskManager(include_path=str(suite.path.parent), include_defaults=not own)
     found: Results = lm_eval.simple_evaluate(
@@ -296,13 +299,14 @@ def _simple_evaluate(
         numpy_random_seed=run.manifest.seed,
         torch_random_seed=run.manifest.seed,
         fewshot_random_seed=run.manifest.seed,
+        apply_chat_template=suite.apply_chat_template,
     )
     return found
 
 
 def _is_self_contained(suite: Suite) -> bool:
     """Whether every task of the suite is written out in it."""
-    _, tasks = _read_group(suite.path)
+    _, tasks, _ = _read_group(suite.path)
     return all(isinstance(task, dict) and "dataset_path" in task for task in tasks)
 
 

@@ -12,6 +12,7 @@ from lm_eval.api.model import LM
 from lm_eval.utils import get_rolling_token_windows
 from torch import Tensor, nn
 
+from runners import chat
 from runners.errors import RunError
 from runners.sampling import generate
 from runners.tokenizer import ByteTokenizer
@@ -42,12 +43,30 @@ class GeneratedModel(LM):  # type: ignore[misc]
         batch_size: int,
         max_length: int,
         report: Callable[[int, int], None],
+        template: str = "none",
     ) -> None:
-        """`report(done, total)` is told about the progress of each kind of request, in sequences."""
+        """`report(done, total)` is told about the progress of each kind of request, in sequences.
+
+        `template` is how the turns of a chat are written, where lm-eval is asked to write prompts so.
+        """
         super().__init__()
         self.model, self.cache, self.text = model.eval(), cache, text
         self.batch_size, self.max_length, self.report = batch_size, max_length, report
         self.place = next(model.parameters()).device
+        self.template = template
+
+    @property
+    def tokenizer_name(self) -> str:
+        """What prompts depend on, for lm-eval's record of them."""
+        return f"{type(self.text).__name__}:{self.template}"
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The name of the template, for lm-eval's record."""
+        return self.template if chat_template else None
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Turns as text, with the beginning of the assistant's answer."""
+        return chat.write(self.template, chat_history, answer=add_generation_prompt)
 
     def loglikelihood(self, requests: list[Instance], **_: Any) -> list[tuple[float, bool]]:
         """Log-probability of each continuation (nats), and whether it is what greedy decoding would write.

@@ -57,9 +57,9 @@ class Manifest:
     model: dict[str, Any]
     """`file`, `class`, and `parameters` with `total`, `active` and `embedding`."""
     tokenizer: dict[str, Any]
-    """`kind`, `vocab_size`, and what the kind declares."""
+    """`kind`, `vocab_size`, `end_of_document`, `chat_template`."""
     data: dict[str, Any]
-    """Data sets by name: `sources`, `filters`, `holdout`."""
+    """Data sets by name: `sources` (each with its `kind` and the keys of it), `filters`, `holdout`."""
     stages: dict[str, StageEntry]
     settings: dict[str, Setting]
     """The resolved spec, flat, by dotted path."""

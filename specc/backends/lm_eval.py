@@ -71,8 +71,11 @@ def _data(work: ir.Evaluation) -> tuple[str, ...]:
 def _suite(suite: ir.Suite) -> str:
     """A group of lm-eval tasks. Its prefix keeps it from shadowing one of lm-eval's own."""
     group = f"specc_{suite.name}"
-    tasks = [_task(task) for task in suite.tasks]
-    text = yaml.safe_dump({"group": group, "task": tasks}, sort_keys=False, allow_unicode=True, width=110)
+    content: dict[str, Any] = {"group": group, "task": [_task(task) for task in suite.tasks]}
+    if suite.apply_chat_template:
+        # A group's metadata is free: the runner reads there how lm-eval is to write the prompts.
+        content["metadata"] = {"apply_chat_template": True}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     return f"# {notice()}\n{text}"
 
 

@@ -36,6 +36,7 @@ def emit(plan: ir.Plan, artifacts: tuple[Artifact, ...], predictions: Prediction
             "kind": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,
             "end_of_document": tokenizer.end_of_document,
+            "chat_template": tokenizer.chat_template,
         },
         data={dataset.name: _dataset(dataset) for dataset in experiment.data},
         stages={

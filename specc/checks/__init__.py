@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 
 from specc.checks.adapters import check_targets
 from specc.checks.cluster import check_jobs
+from specc.checks.comparisons import check_idle_reference
 from specc.checks.durations import check_checkpoints, check_repetition, check_warmup
-from specc.checks.lowering import check_engines, check_filters, check_lowering
+from specc.checks.lowering import check_engines, check_filters, check_lowering, check_sources
 from specc.checks.parallelism import check_emitted, check_layouts
 from specc.diagnostics import Finding
 from specc.ir import Experiment, Plan
@@ -18,7 +19,9 @@ CHECKS: tuple[Check, ...] = (
     check_checkpoints,
     check_repetition,
     check_targets,
+    check_idle_reference,
     check_lowering,
+    check_sources,
     check_filters,
 )
 

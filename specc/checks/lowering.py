@@ -62,6 +62,22 @@ def check_engines(plan: Plan) -> Iterator[Finding]:
             )
 
 
+def check_sources(experiment: Experiment) -> Iterator[Finding]:
+    """Sources that no runner of this version reads: the stage would refuse to start."""
+    read = {stage.data for stage in experiment.stages if stage.lowered}
+    for dataset in experiment.data:
+        if dataset.unread and dataset.name in read:
+            at = ("data", dataset.name, "sources")
+            kinds = ", ".join(dict.fromkeys(f"`{dataset.sources[key]['kind']}`" for key in dataset.unread))
+            yield Finding(
+                "SPC213",
+                f"this version of specc does not read sources of kind {kinds}",
+                tuple(At((*at, key, "kind")) for key in dataset.unread),
+                (f"a run stops before it trains on `{dataset.name}` without them",),
+                severity="note",
+            )
+
+
 def check_filters(experiment: Experiment) -> Iterator[Finding]:
     """Filters that no runner of this version applies: the stage would refuse to start."""
     read = {stage.data for stage in experiment.stages if stage.lowered}

@@ -32,6 +32,10 @@ class Tokenizer:
     end_of_document: int | None
     bytes_per_token: float | None
     """Exactly known for bytes; None where only data can tell."""
+    name: str = ""
+    """What specs call it: its kind, or where it lies."""
+    chat_template: str = "none"
+    """How turns become text: none, chatml, llama3, zephyr, or the path of a Jinja file."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Dataset:
     holdout_fraction: float
     tokens: int | None
     """Declared size, or None where only the data can tell."""
+    unread: tuple[str, ...] = ()
+    """Sources of kinds that no runner of this version reads."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class Suite:
 
     name: str
     tasks: tuple[Task, ...]
+    apply_chat_template: bool = False
 
 
 @dataclass(frozen=True)

@@ -291,4 +291,6 @@ def _notes(training: Training, work: Workload, cluster: Cluster) -> tuple[str, .
         notes.append("the cluster has no `price_per_device_hour`: cost is open")
     if work.bias_bytes:
         notes.append(f"the attention bias is one tensor of {gib(work.bias_bytes)}, so attention skips no masked score")
+    if "completion_length" in training.options:
+        notes.append("figures are those of the optimizer: generating and scoring completions is not counted")
     return tuple(notes)

@@ -119,7 +119,8 @@ def measure(model: Model, training: Training) -> Workload:
     blocks = [_saved(_components(layer), value_bytes) for layer in model.layers]
     outside_saved = _saved(outside, value_bytes)
     parameters = model.parameters
-    separate_reference = training.reference_forward and training.adapter is None
+    own_weights = training.adapter is None or bool(training.options.get("other_reference"))
+    separate_reference = training.reference_forward and own_weights
     context = training.context_length
     return Workload(
         parameters=parameters,

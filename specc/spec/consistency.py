@@ -1,4 +1,4 @@
-"""Parts of one section that contradict each other."""
+"""Suites and lists of names that contradict themselves."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ from specc.spec.spec import Spec
 BITS_PER_BYTE = "bits_per_byte"
 
 
-def check_data(spec: Spec) -> Iterator[Finding]:
-    """Weights of some sources only, tasks with or without data that need the opposite, and names said twice."""
-    for name, data in spec.data.items():
-        weighted = [key for key, source in data.sources.items() if source.weight is not None]
-        missing = [key for key in data.sources if key not in weighted]
-        if weighted and missing:
-            at = ("data", name, "sources")
-            places = (At((*at, missing[0]), of_key=True), At((*at, weighted[0], "weight")))
-            headline = f"source `{missing[0]}` has no weight, and `{weighted[0]}` has one"
-            yield Finding("SPC202", headline, places, help="weigh all sources, or none to pool them")
+def check_suites(spec: Spec) -> Iterator[Finding]:
+    """Tasks with or without data that need the opposite, and names said twice."""
     yield from _tasks(spec)
     yield from _repeated(spec)
+    yield from _repeated_tasks(spec)
 
 
 def _tasks(spec: Spec) -> Iterator[Finding]:
@@ -37,6 +30,20 @@ def _tasks(spec: Spec) -> Iterator[Finding]:
             elif task.task != BITS_PER_BYTE and task.data is not None:
                 headline = f"task `{task.task}` brings its own data, and is given `{task.data}`"
                 yield Finding("SPC606", headline, (At((*at, "data")), At((*at, "task"))), help="leave `data` out")
+
+
+def _repeated_tasks(spec: Spec) -> Iterator[Finding]:
+    """Results are kept by task: of two entries for one task, one would be lost."""
+    for name, suite in spec.suites.items():
+        scored = [(task.task, task.data) for task in suite.tasks]
+        for index in (index for index, what in enumerate(scored) if what in scored[:index]):
+            at = ("suites", name, "tasks")
+            places = (
+                At((*at, index, "task"), "again here"),
+                At((*at, scored.index(scored[index]), "task"), "first here"),
+            )
+            headline = f"task `{scored[index][0]}` is named twice in suite `{name}`"
+            yield Finding("SPC605", headline, places, ("results are kept by the name of the task",))
 
 
 def _repeated(spec: Spec) -> Iterator[Finding]:

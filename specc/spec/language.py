@@ -214,13 +214,17 @@ def _below(options: list[Any], node: Node | None, part: str | int) -> list[Any]:
 
 
 def _chosen(options: list[Any], node: Node | None) -> type[BaseModel] | None:
-    """The model of the written kind, else the only one."""
+    """The model of the written kind, or of the one that stands where none is written, else the only one."""
     models = _models(options)
     kind = node.scalar("kind") if isinstance(node, Tree) else None
-    chosen = [model for model in models if kind in _tags(model)]
+    chosen = [model for model in models if kind in _tags(model) or (kind is None and _is_default(model))]
     if chosen:
         return chosen[0]
     return models[0] if len(models) == 1 else None
+
+
+def _is_default(model: type[BaseModel]) -> bool:
+    return "kind" in model.model_fields and not model.model_fields["kind"].is_required()
 
 
 def _models(options: list[Any]) -> list[type[BaseModel]]:

@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from specc import ir
 from specc.diagnostics import Finding
 from specc.kinds.stage.context import StageContext
-from specc.spec.consistency import check_data
+from specc.kinds.stage.mention import MODELS
+from specc.spec.consistency import check_suites
+from specc.spec.contamination import check_contamination
+from specc.spec.lineage import upstream
+from specc.spec.mixtures import check_mixtures
 from specc.spec.references import check_references
 from specc.spec.settings import address, settings
 from specc.spec.spec import Spec
+from specc.spec.tasks import check_tasks
+from specc.spec.tuning import check_tuning
 
 # Fields whose value is the name of something that is hashed itself.
-REFERENCES = frozenset({"from", "data", "models", "suites"})
+REFERENCES = frozenset({"from", "data", "models", "suites", "reference"})
 # Fields that a training stage resolves to steps and sequences, which are hashed in their place.
 _LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup"})
 
@@ -24,8 +30,14 @@ def check(spec: Spec) -> Iterator[Finding]:
     """What must hold before the spec can be lowered: sizes that fit, names that exist."""
     yield from spec.tokenizer.check()
     yield from spec.model.check()
-    yield from check_data(spec)
-    yield from check_references(spec)
+    yield from check_mixtures(spec)
+    yield from check_suites(spec)
+    yield from check_tasks(spec)
+    unknown = list(check_references(spec))
+    yield from unknown
+    if not unknown:
+        yield from check_contamination(spec)
+        yield from check_tuning(spec)
     sizes = {name: None if data.tokens is None else data.tokens.whole for name, data in spec.data.items()}
     for name, stage in spec.stages.items():
         yield from stage.check(name, spec.model.context_length, sizes)
@@ -45,7 +57,7 @@ def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
         ir.Stage(
             name=key,
             kind=stage.kind,
-            after=stage.after(),
+            after=upstream(spec, key),
             data=getattr(stage, "data", None),
             work=works[key],
             lowered=stage.lowered,
@@ -62,11 +74,11 @@ def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
 def _identities(resolved: tuple[ir.Setting, ...], prefix: str) -> dict[str, object]:
     """Identity-class settings below a prefix, by the rest of their path; what they name is hashed itself."""
     return {
-        setting.path.removeprefix(prefix): setting.meaning
+        rest: setting.meaning
         for setting in resolved
         if setting.effect == "identity"
         and setting.path.startswith(prefix)
-        and not REFERENCES & set(setting.path.split(".")[-2:])
+        and not REFERENCES & set((rest := setting.path.removeprefix(prefix)).split(".")[-2:])
     }
 
 
@@ -84,9 +96,14 @@ def _stage_keys(
             content = {path: value for path, value in own.items() if path not in _LENGTHS}
             reads = [_identities(resolved, f"data.{data}.") for data in stage.reads(context)]
             suites = [_identities(resolved, f"suites.{suite}.") for suite in getattr(stage, "suites", ())]
-            upstream = [key_of(base) for base in stage.after()]
-            keys[name] = address([common, content, _lengths(works[name]), reads, suites, upstream])
+            models = [
+                (mention.path, model_of(mention.name)) for mention in stage.mentions() if mention.sought in MODELS
+            ]
+            keys[name] = address([common, content, _lengths(works[name]), reads, suites, models])
         return keys[name]
+
+    def model_of(name: str) -> object:
+        return key_of(name) if name in spec.stages else _identities(resolved, f"models.{name}.")
 
     return {name: key_of(name) for name in spec.stages}
 

@@ -140,7 +140,9 @@ def _instead(root: Mapping, refusal: Refusal) -> str:
     if meant is not None:
         return f"did you mean `{meant}`?"
     word = SYNONYMS.get(key, key)
-    others = language.kinds(path, root, having=word)
+    others = language.kinds(path, root, having=key)
+    word = key if others else word
+    others = others or language.kinds(path, root, having=word)
     if others:
         return f"`{word}` is a key of {'kind' if len(others) == 1 else 'kinds'} {_list(others)}"
     elsewhere = language.where(word, root, path)

@@ -8,46 +8,46 @@ from graphlib import CycleError, TopologicalSorter
 from specc.diagnostics import At, Finding
 from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
-from specc.kinds.stage.evaluate import Evaluate
-from specc.kinds.stage.training import TrainingStage
+from specc.kinds.stage.mention import LANGUAGE_MODEL, MODELS, REWARD_MODEL, Mention
+from specc.spec.lineage import upstream
 from specc.spec.remedies import replace_word
 from specc.spec.spec import Spec
 
 
 def check_references(spec: Spec) -> Iterator[Finding]:
     """Every name that is used exists, and no stage builds on itself."""
-    unknown = False
-    for finding in _unknown_names(spec):
-        unknown = True
-        yield finding
-    if not unknown:
-        yield from _cycle(spec)
-        yield from _what_stages_leave(spec)
+    found: list[Finding] = []
+    for look in (_unknown_names, _cycle, _what_stages_leave):
+        # What a stage leaves is asked of names that exist, and of stages that have an order.
+        found = found or list(look(spec))
+    yield from found
 
 
 def _unknown_names(spec: Spec) -> Iterator[Finding]:
     for name, stage in spec.stages.items():
-        at: Path = ("stages", name)
-        if isinstance(stage, Evaluate):
-            yield from _each(stage.models, (*at, "models"), spec.stages, "SPC510", "stage")
-            yield from _each(stage.suites, (*at, "suites"), spec.suites, "SPC604", "suite")
-            for index, baseline in enumerate(stage.baselines):
-                yield from _one(baseline.data, (*at, "baselines", index, "data"), spec.data, "SPC211", "data set")
-            continue
-        for base in stage.after():
-            yield from _one(base, (*at, "from"), spec.stages, "SPC510", "stage")
-        if isinstance(stage, TrainingStage):
-            yield from _one(stage.data, (*at, "data"), spec.data, "SPC211", "data set")
+        for mention in stage.mentions():
+            yield from _unknown(spec, ("stages", name, *mention.path), mention)
     for name, suite in spec.suites.items():
         for index, task in enumerate(suite.tasks):
             if task.data is not None:
                 where: Path = ("suites", name, "tasks", index, "data")
                 yield from _one(task.data, where, spec.data, "SPC211", "data set")
+    for name in spec.models:
+        if name in spec.stages:
+            places = (At(("models", name), of_key=True), At(("stages", name), of_key=True))
+            headline = f"`{name}` is the name of a model and of a stage"
+            yield Finding("SPC514", headline, places, help="give the model another name")
 
 
-def _each(names: tuple[str, ...], at: Path, known: Iterable[str], code: str, what: str) -> Iterator[Finding]:
-    for index, name in enumerate(names):
-        yield from _one(name, (*at, index), known, code, what)
+def _unknown(spec: Spec, at: Path, mention: Mention) -> Iterator[Finding]:
+    if mention.sought == "suite":
+        yield from _one(mention.name, at, spec.suites, "SPC604", "suite")
+    elif mention.sought == "data":
+        yield from _one(mention.name, at, spec.data, "SPC211", "data set")
+    elif mention.sought == "stage":
+        yield from _one(mention.name, at, spec.stages, "SPC510", "stage")
+    else:
+        yield from _one(mention.name, at, (*spec.stages, *spec.models), "SPC510", "stage or model")
 
 
 def _one(name: str, at: Path, known: Iterable[str], code: str, what: str) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def _one(name: str, at: Path, known: Iterable[str], code: str, what: str) -> Ite
 
 def _cycle(spec: Spec) -> Iterator[Finding]:
     try:
-        TopologicalSorter({name: stage.after() for name, stage in spec.stages.items()}).prepare()
+        TopologicalSorter({name: upstream(spec, name) for name in spec.stages}).prepare()
     except CycleError as error:
         loop = list(reversed(error.args[1]))
         places = tuple(At(("stages", name), of_key=True) for name in loop[:-1])
@@ -71,17 +71,19 @@ def _cycle(spec: Spec) -> Iterator[Finding]:
 
 
 def _what_stages_leave(spec: Spec) -> Iterator[Finding]:
-    """Only a stage that trains leaves a model behind."""
+    """Only a stage that trains leaves a model behind; and one that scores writes nothing."""
     for name, stage in spec.stages.items():
-        field = "models" if isinstance(stage, Evaluate) else "from"
-        for index, base in enumerate(stage.after()):
-            if isinstance(spec.stages[base], TrainingStage):
+        for mention in stage.mentions():
+            other = spec.stages.get(mention.name) if mention.sought in MODELS else None
+            wanted = REWARD_MODEL if mention.sought == "reward" else LANGUAGE_MODEL
+            if other is None or other.leaves == wanted:
                 continue
-            at: Path = ("stages", name, field, index) if field == "models" else ("stages", name, field)
-            trained = [key for key, other in spec.stages.items() if isinstance(other, TrainingStage) and key != name]
-            yield Finding(
-                "SPC511",
-                f"stage `{base}` of kind `{spec.stages[base].kind}` leaves no model behind",
-                (At(at), At(("stages", base), of_key=True)),
-                help=f"models come from {', '.join(f'`{key}`' for key in trained)}" if trained else None,
-            )
+            left = [key for key, stage in spec.stages.items() if stage.leaves == wanted and key != name]
+            places = (At(("stages", name, *mention.path)), At(("stages", mention.name), of_key=True))
+            what = f"stage `{mention.name}` of kind `{other.kind}` leaves"
+            help_text = f"{wanted}s come from {', '.join(f'`{key}`' for key in left)}" if left else None
+            if other.leaves is None:
+                help_text = help_text and help_text.removeprefix("language ")
+                yield Finding("SPC511", f"{what} no model behind", places, help=help_text)
+            else:
+                yield Finding("SPC511", f"{what} a {other.leaves}, and a {wanted} is asked for", places, help=help_text)

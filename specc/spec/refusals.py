@@ -117,7 +117,8 @@ def _without_echoes(root: Mapping, placed: list[Refusal]) -> list[Refusal]:
     for refusal in placed:
         below_name = any(refusal.full[: len(name)] == name for name in names)
         # A misspelt required key is unknown and missing at once: the unknown one says it all.
-        known = refusal.type == MISSING and (refusal.path, refusal.key) in misspelt
+        # Where `kind` is misspelt, what the default kind lacks is no mistake.
+        known = refusal.type == MISSING and bool({(refusal.path, refusal.key), (refusal.path, "kind")} & misspelt)
         of_union = refusal.wrong_type and refusal.path in above
         if (below_name and not refusal.of_name) or known or of_union or _is_long_enough(refusal):
             continue

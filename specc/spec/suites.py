@@ -22,7 +22,10 @@ class SuiteSpec(Node):
     """Tasks under one name."""
 
     tasks: tuple[TaskSpec, ...] = section("The tasks, in order.", min_length=1)
+    apply_chat_template: bool = identity(
+        "Whether prompts are written as turns of a chat, as a tuned model read them.", False
+    )
 
     def lower(self, name: str) -> ir.Suite:
         """The suite as a plain record."""
-        return ir.Suite(name, tuple(task.lower() for task in self.tasks))
+        return ir.Suite(name, tuple(task.lower() for task in self.tasks), self.apply_chat_template)

@@ -20,7 +20,9 @@ from specc.kinds.model import MODEL
 from specc.kinds.norm import NORM
 from specc.kinds.optimizer import OPTIMIZER
 from specc.kinds.position import POSITION
+from specc.kinds.reward import REWARD
 from specc.kinds.schedule import SCHEDULE
+from specc.kinds.source import SOURCE
 from specc.kinds.stage import STAGE
 from specc.kinds.tokenizer import TOKENIZER
 from specc.spec.base import Node
@@ -37,7 +39,9 @@ SETS = {
     "norm": NORM,
     "optimizer": OPTIMIZER,
     "position": POSITION,
+    "reward": REWARD,
     "schedule": SCHEDULE,
+    "source": SOURCE,
     "stage": STAGE,
     "tokenizer": TOKENIZER,
 }

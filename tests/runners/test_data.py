@@ -150,6 +150,7 @@ def test_mistakes_are_plain_messages(experiment: Experiment, tmp_path: Path, mon
         "has no field `contents`; did you mean `content`": {"path": f"{tmp_path}/a.jsonl", "text_field": "contents"},
         "neither plain text nor": {"path": f"{tmp_path}/a.zip"},
         "NO_SUCH_FOLDER": {"path": "${env:NO_SUCH_FOLDER}/*"},
+        "reads only files, and source `main` is of kind `huggingface`": {"kind": "huggingface", "dataset": "a/b"},
         "neither \\$\\{python:stdlib\\}": {"path": "${home}/*"},
     }
     for message, source in cases.items():

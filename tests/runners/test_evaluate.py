@@ -158,3 +158,25 @@ def test_a_missing_upstream_run_is_a_plain_error(
     arguments = ("--from", f"pretrain={experiment.folder / 'empty'}")
     assert experiment.execute_here(monkeypatch, "evaluate.py", "evaluated", *arguments) == 1
     assert "holds no checkpoint to read" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_suite_that_asks_for_turns_is_asked_in_turns(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    suite = experiment.plan / "suites/held_out.yaml"
+    written = suite.read_text().replace("loglikelihood_rolling", "generate_until")
+    written = written.replace(
+        'doc_to_text: ""', "doc_to_text: name\n    generation_kwargs: {max_gen_toks: 2, until: [x]}"
+    )
+    written = written.replace("bits_per_byte, aggregation: bits_per_byte", "exact_match, aggregation: mean")
+    suite.write_text(written + "metadata: {apply_chat_template: true}\n")
+    experiment.declare(tokenizer={**experiment.manifest.tokenizer, "chat_template": "chatml"})
+    checkpoint.save(experiment.folder / "trained", 1, 1, 1.0, generated(experiment).Model().state_dict(), {}, 1)
+    arguments = ("--from", f"pretrain={experiment.folder / 'trained'}")
+    assert experiment.execute_here(monkeypatch, "evaluate.py", "evaluated", *arguments) == 0, capfd.readouterr().err
+    (folder,) = (experiment.folder / "evaluated" / "results").iterdir()
+    lines = (folder / "held_out" / "samples_tiny_held_out_corpus.jsonl").read_text().splitlines()
+    for sample in map(json.loads, lines):
+        prompt = sample["arguments"][0][0]
+        assert prompt == f"<|im_start|>user\n{sample['doc']['name']}<|im_end|>\n<|im_start|>assistant\n"

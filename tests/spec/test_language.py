@@ -41,7 +41,8 @@ def test_every_field_is_described_and_classed(model: type[BaseModel]) -> None:
 def test_every_synonym_names_a_key_of_ours_and_is_none_itself() -> None:
     keys = {key for model in SECTIONS for key in fields(model)}
     assert set(SYNONYMS.values()) <= keys
-    same_word_elsewhere = {"batch_size"}  # a key of evaluation stages, and not of training stages
+    # Keys of evaluation stages and of shards, and not of training stages.
+    same_word_elsewhere = {"batch_size", "dtype"}
     assert not (set(SYNONYMS) - same_word_elsewhere) & keys
 
 
@@ -101,7 +102,13 @@ ONE_MISTAKE = (
     ("data.x-y=5", "SPC004", "`x-y` is no name for a data set", 1, "letters, digits and `_`"),
     ("name=a b", "SPC004", "`name` takes a word, not `a b`", 6, "letters, digits, `-`, `.` and `_`"),
     ("model.specc=1", "SPC003", "`model` of kind `decoder` has no key `specc`", 1, "`specc` belongs at the top level"),
-    ("stages.pretrain.from=x", "SPC003", "", 1, "`from` is a key of kinds `sft`, `dpo`, `export`"),
+    (
+        "stages.pretrain.from=x",
+        "SPC003",
+        "",
+        1,
+        "`from` is a key of kinds `sft`, `reward`, `dpo`, `kto`, `grpo`, `ppo`, `export`",
+    ),
     ("tokenizer.vocab_size=5", "SPC003", "", 1, "`vocab_size` is a key of kind `pretrained`"),
     ("model.attention={kind: mha, num_heads: 4, num_kv_heads: 2}", "SPC003", "", 43, "is a key of kind `gqa`"),
     ("stages.pretrain.kind=null", "SPC006", "the stage kind is a word, not nothing", 22, "its kinds are `pretrain`"),

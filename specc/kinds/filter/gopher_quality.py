@@ -1,7 +1,10 @@
 """The heuristics of Gopher."""
 
+from collections.abc import Iterator
 from typing import Literal
 
+from specc.diagnostics import At, Finding
+from specc.diagnostics.diagnostic import Path
 from specc.spec.base import Node, identity
 
 
@@ -11,3 +14,13 @@ class GopherQuality(Node):
     kind: Literal["gopher_quality"] = identity("The choice.")
     min_words: int = identity("Fewest words.", 50, ge=1)
     max_words: int = identity("Most words.", 100_000, ge=1)
+
+    def check(self, at: Path) -> Iterator[Finding]:
+        """Limits that no document meets."""
+        if self.min_words > self.max_words:
+            yield Finding(
+                "SPC215",
+                f"no document has at least {self.min_words:,} and at most {self.max_words:,} words",
+                (At((*at, "min_words")), At((*at, "max_words"))),
+                help="the limits of Gopher are `min_words: 50` and `max_words: 100000`",
+            )

@@ -1,7 +1,10 @@
 """Near-duplicate removal."""
 
+from collections.abc import Iterator
 from typing import Literal
 
+from specc.diagnostics import Finding
+from specc.diagnostics.diagnostic import Path
 from specc.spec.base import Node, identity
 
 
@@ -12,3 +15,8 @@ class MinhashDedup(Node):
     ngram: int = identity("Words per shingle.", 5, ge=1)
     bands: int = identity("Bands of the signature.", 14, ge=1)
     rows: int = identity("Hashes per band.", 8, ge=1)
+
+    def check(self, at: Path) -> Iterator[Finding]:
+        """Nothing to get wrong."""
+        del at
+        yield from ()

@@ -9,6 +9,7 @@ from specc import ir
 from specc.diagnostics import Finding
 from specc.kinds.baseline import Baseline
 from specc.kinds.stage.context import StageContext
+from specc.kinds.stage.mention import Mention
 from specc.spec.base import Node, execution, identity, section
 
 
@@ -16,6 +17,7 @@ class Evaluate(Node):
     """Scores of models on suites, by lm-eval (Biderman et al. 2024, arXiv:2405.14782)."""
 
     lowered: ClassVar[bool] = True
+    leaves: ClassVar[str | None] = None
 
     kind: Literal["evaluate"] = identity("The choice.")
     models: tuple[str, ...] = identity("Stages whose models are scored.", min_length=1)
@@ -24,9 +26,13 @@ class Evaluate(Node):
     limit: int | None = identity("First N documents of each task only; none for all.", None, ge=1)
     batch_size: int = execution("Sequences per forward pass.", 16, ge=1)
 
-    def after(self) -> tuple[str, ...]:
-        """The models that are scored."""
-        return self.models
+    def mentions(self) -> tuple[Mention, ...]:
+        """The models that are scored, what they are scored on, and the data of baselines."""
+        return (
+            *(Mention(("models", index), name, "stage") for index, name in enumerate(self.models)),
+            *(Mention(("suites", index), name, "suite") for index, name in enumerate(self.suites)),
+            *(Mention(("baselines", index, "data"), one.data, "data") for index, one in enumerate(self.baselines)),
+        )
 
     def reads(self, context: StageContext) -> tuple[str, ...]:
         """Data sets whose held-out documents are scored, in the order of use."""

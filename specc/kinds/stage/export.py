@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from specc import ir
 from specc.diagnostics import Finding
 from specc.kinds.stage.context import StageContext
+from specc.kinds.stage.mention import Mention
 from specc.spec.base import Node, identity
 
 
@@ -15,14 +16,15 @@ class Export(Node):
     """A model in another tool's format (Wolf et al. 2020, transformers, arXiv:1910.03771)."""
 
     lowered: ClassVar[bool] = False
+    leaves: ClassVar[str | None] = None
 
     kind: Literal["export"] = identity("The choice.")
     base: str = identity("Stage whose model is exported.", alias="from")
     format: Literal["huggingface"] = identity("The format.")
 
-    def after(self) -> tuple[str, ...]:
+    def mentions(self) -> tuple[Mention, ...]:
         """The stage whose model is exported."""
-        return (self.base,)
+        return (Mention(("from",), self.base, "stage"),)
 
     def reads(self, context: StageContext) -> tuple[str, ...]:
         """No data."""

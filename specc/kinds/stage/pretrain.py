@@ -37,10 +37,6 @@ class Pretrain(TrainingStage):
     validation: ValidationSpec = section("Loss on held-out documents.", default_factory=ValidationSpec)
     sample: SampleSpec = section("Text generated at the end.", default_factory=SampleSpec)
 
-    def after(self) -> tuple[str, ...]:
-        """Nothing comes before."""
-        return ()
-
     def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
         """What every training stage checks, and a sample that is longer than the model was trained for."""
         yield from self.check_training(name, context_length, datasets)

@@ -16,7 +16,11 @@ class Sft(FinetuningStage):
     lowered: ClassVar[bool] = False
 
     kind: Literal["sft"] = identity("The choice.")
+    loss_on: Literal["all", "assistant"] = identity(
+        "Tokens that the loss counts: all, or the assistant's turns.", "all"
+    )
+    messages_field: str = identity("Column of the turns, each with `role` and `content`.", "messages", min_length=1)
 
     def lower(self, context: StageContext) -> ir.Training:
-        """One forward and backward pass a token."""
-        return self.lower_from_base(context)
+        """One forward and backward pass a token, counted in the loss or not."""
+        return self.lower_from_base(context, loss_on=self.loss_on, messages_field=self.messages_field)

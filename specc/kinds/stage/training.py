@@ -13,6 +13,7 @@ from specc.ir.component import Component
 from specc.kinds.optimizer import Optimizer
 from specc.kinds.schedule import Schedule
 from specc.kinds.stage.context import StageContext
+from specc.kinds.stage.mention import LANGUAGE_MODEL, Mention
 from specc.spec.base import Node, execution, identity, numerics, section
 from specc.spec.parallelism import Parallelism, ParallelismSpec
 from specc.spec.quantities import BatchSize, Cadence, Duration, Quantity, Steps, quantity
@@ -29,7 +30,7 @@ class TrainingStage(Node):
     """Fields of every stage that optimises weights. Subclasses say what they train and on what."""
 
     lowered: ClassVar[bool]
-    reference_forward: ClassVar[bool] = False
+    leaves: ClassVar[str | None] = LANGUAGE_MODEL
 
     data: str = identity("Data set that is trained on.")
     duration: Duration = identity("How long: tokens, steps, or passes over the data.")
@@ -41,6 +42,14 @@ class TrainingStage(Node):
     parallelism: Parallelism = section("How it is spread over devices.", default_factory=ParallelismSpec)
     checkpoint: CheckpointSpec = section("When the state is written.", default_factory=CheckpointSpec)
     log_every: Steps = execution("Distance between reported metrics.", quantity("10 steps"))
+
+    def mentions(self) -> tuple[Mention, ...]:
+        """The data."""
+        return (Mention(("data",), self.data, "data"),)
+
+    def reads_reference(self) -> bool:
+        """Whether a frozen reference model reads every token too."""
+        return False
 
     def reads(self, context: StageContext) -> tuple[str, ...]:
         """Data sets whose content decides the outcome."""
@@ -88,7 +97,7 @@ class TrainingStage(Node):
             precision=self.precision,
             requested=self.parallelism.lower(),
             trainable_parameters=trainable,
-            reference_forward=self.reference_forward,
+            reference_forward=self.reads_reference(),
             adapter=adapter,
             options={
                 "checkpoint_every": cadence_in_steps(self.checkpoint.every, steps),

@@ -1,0 +1,30 @@
+"""Files on a disk."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from specc.kinds.source.source import SourceNode
+from specc.spec.base import files, identity
+
+Globs = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Files(SourceNode):
+    """Text files and tables of texts that match a glob (POSIX.1-2017, section 2.13; `**` is any number of folders).
+
+    `${python:stdlib}` stands for the folder of Python's standard library, `${env:NAME}` for an environment variable.
+    """
+
+    lowered: ClassVar[bool] = True
+
+    kind: Literal["files"] = identity("The choice; a source without a kind is of this one.", "files")
+    path: str | Globs = files("Glob, or a list of globs. Where a text lies does not change what it says.")
+    exclude: tuple[str, ...] = files("Globs of files to leave out.", ())
+    text_field: str = identity("Column of the text in structured files.", "text")
+
+    def places(self) -> tuple[str, ...]:
+        """The globs."""
+        return (self.path,) if isinstance(self.path, str) else self.path

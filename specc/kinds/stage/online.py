@@ -1,0 +1,73 @@
+"""What stages that learn from the model's own completions have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from specc.diagnostics import At, Finding
+from specc.kinds.reward import Reward
+from specc.kinds.reward.reward_model import RewardModel
+from specc.kinds.stage.mention import Mention
+from specc.kinds.stage.preference import ComparingStage
+from specc.spec.base import identity, section
+
+Rewards = Annotated[tuple[Reward, ...], Field(min_length=1)]
+
+
+class OnlineStage(ComparingStage):
+    """A stage that completes prompts, scores the completions, and makes the better ones likelier.
+
+    The data set holds prompts; a sequence of the batch is one completion with its prompt.
+    """
+
+    prompt_length: int = identity("Tokens of a prompt at most; longer ones are cut at the left.", ge=1)
+    completion_length: int = identity("Tokens generated after a prompt at most.", ge=1)
+    kl: float = identity("Weight of the distance from the reference; 0 to go without one.", ge=0.0)
+    rewards: Rewards = section("What scores a completion: the weighted sum of these.")
+    temperature: float = identity("Of sampling the completions.", 1.0, gt=0.0)
+
+    def compares(self) -> bool:
+        """Whether the distance from the reference plays a part."""
+        return self.kl > 0.0
+
+    def mentions(self) -> tuple[Mention, ...]:
+        """The models of `from` and `reference`, and those that score."""
+        scoring = (
+            Mention(("rewards", index, "from"), reward.base, "reward")
+            for index, reward in enumerate(self.rewards)
+            if isinstance(reward, RewardModel)
+        )
+        return (*super().mentions(), *scoring)
+
+    def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
+        """What comparing stages check, and texts that are longer than the model was trained for."""
+        yield from super().check(name, context_length, datasets)
+        if self.prompt_length + self.completion_length <= context_length:
+            return
+        at = ("stages", name)
+        needed = self.prompt_length + self.completion_length
+        rest = context_length - self.prompt_length
+        fits = f"`completion_length: {rest}`" if rest > 0 else f"`prompt_length: {context_length // 2}`"
+        if rest <= 0 and self.completion_length > context_length - context_length // 2:
+            fits = f"{fits} and `completion_length: {context_length - context_length // 2}`"
+        yield Finding(
+            "SPC504",
+            f"prompt {self.prompt_length:,} + completion {self.completion_length:,} is longer than the context "
+            f"{context_length:,}",
+            (At((*at, "completion_length")), At((*at, "prompt_length")), At(("model", "context_length"))),
+            (f"{self.prompt_length:,} + {self.completion_length:,} = {needed:,}",),
+            help=f"use {fits}",
+        )
+
+    def options(self) -> dict[str, Any]:
+        """What the kinds have in common, for the plan and the runners."""
+        return {
+            "prompt_length": self.prompt_length,
+            "completion_length": self.completion_length,
+            "kl": self.kl,
+            "temperature": self.temperature,
+            "rewards": tuple(reward.model_dump(mode="json", by_alias=True) for reward in self.rewards),
+        }
