@@ -77,6 +77,8 @@ class Component:
     weights: tuple[Weight, ...] = ()
     matmul_flops: int = 0
     """Forward FLOPs per token in matrix products with weights (a multiply-add counts 2)."""
+    inactive_parameters: int = 0
+    """Parameters that one token does not use: those of the experts that it is not sent to."""
     score_flops: int = 0
     """Forward FLOPs per token and key that it attends to."""
     kv_cache_values: int = 0

@@ -78,8 +78,8 @@ class Model:
 
     @property
     def active_parameters(self) -> int:
-        """Parameters that one token uses. Equal to the total: every kind of this version is dense."""
-        return self.parameters
+        """Parameters that one token uses: all of them where every kind is dense."""
+        return self.parameters - sum(part.inactive_parameters for _, part in self.placed())
 
     @property
     def embedding_parameters(self) -> int:

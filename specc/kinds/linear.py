@@ -6,12 +6,12 @@ from specc.ir.component import ZEROS, Initialisation, Weight
 
 
 def linear(
-    name: str, out: tuple[str, int], into: tuple[str, int], init: Initialisation, split: int, *, bias: bool
+    name: str, out: tuple[str, int], into: tuple[str, int], init: Initialisation, split: int | None, *, bias: bool
 ) -> tuple[Weight, ...]:
     """The weight [out, in] of `nn.Linear`, and its bias where there is one.
 
     `out` and `into` are a size in dimension letters and in numbers. `split` 0 cuts the outputs over tensor-parallel
-    ranks, 1 the inputs; the bias is cut only with the outputs.
+    ranks, 1 the inputs, None nothing; the bias is cut only with the outputs.
     """
     weight = Weight(f"{name}.weight", (out[0], into[0]), (out[1], into[1]), init, split)
     if not bias:

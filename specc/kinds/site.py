@@ -11,6 +11,10 @@ from specc.ir.component import Dimension, Initialisation
 
 HeadDim = Annotated[int, Field(ge=1, le=2**16)] | Literal["auto"]
 """Values per head, or left to follow from width and heads."""
+PositionCount = Annotated[int, Field(ge=1, le=2**30)] | Literal["auto"]
+"""Positions, or as many as the context has."""
+RowCount = Annotated[int, Field(ge=1, le=2**30)] | Literal["auto"]
+"""Rows of a table, or as many as it needs."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,21 @@ class Heads:
 
     num_heads: int
     head_dim: int
+    written: str
+    """Key below `attention` that the size of a head comes from."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The sizes that a kind may check itself against, before anything is lowered."""
+
+    hidden_size: int
+    num_layers: int
+    context_length: int
+    position: str
+    """The position kind."""
+    adds_bias: bool
+    """Whether that adds a bias to the attention scores."""
 
 
 @dataclass(frozen=True)

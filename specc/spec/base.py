@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic._internal._model_construction import ModelMetaclass
@@ -48,6 +48,9 @@ class Node(BaseModel, metaclass=_NodeType):
         defer_build=True,
         allow_inf_nan=False,
     )
+
+    lowered: ClassVar[bool] = True
+    """Whether code is emitted for it; what has no lowering is checked, planned and locked all the same (SPC813)."""
 
 
 def identity(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:

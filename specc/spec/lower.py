@@ -10,11 +10,13 @@ from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import MODELS
 from specc.spec.consistency import check_suites
 from specc.spec.contamination import check_contamination
+from specc.spec.emission import check_emission
 from specc.spec.lineage import upstream
 from specc.spec.mixtures import check_mixtures
 from specc.spec.references import check_references
 from specc.spec.settings import address, settings
 from specc.spec.spec import Spec
+from specc.spec.surroundings import check_kernel, check_vocabulary
 from specc.spec.tasks import check_tasks
 from specc.spec.tuning import check_tuning
 
@@ -30,6 +32,8 @@ def check(spec: Spec) -> Iterator[Finding]:
     """What must hold before the spec can be lowered: sizes that fit, names that exist."""
     yield from spec.tokenizer.check()
     yield from spec.model.check()
+    yield from check_vocabulary(spec)
+    yield from check_kernel(spec)
     yield from check_mixtures(spec)
     yield from check_suites(spec)
     yield from check_tasks(spec)
@@ -38,6 +42,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     if not unknown:
         yield from check_contamination(spec)
         yield from check_tuning(spec)
+    yield from check_emission(spec)
     sizes = {name: None if data.tokens is None else data.tokens.whole for name, data in spec.data.items()}
     for name, stage in spec.stages.items():
         yield from stage.check(name, spec.model.context_length, sizes)

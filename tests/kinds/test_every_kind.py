@@ -21,6 +21,7 @@ from specc.kinds.norm import NORM
 from specc.kinds.optimizer import OPTIMIZER
 from specc.kinds.position import POSITION
 from specc.kinds.reward import REWARD
+from specc.kinds.rope_scaling import ROPE_SCALING
 from specc.kinds.schedule import SCHEDULE
 from specc.kinds.source import SOURCE
 from specc.kinds.stage import STAGE
@@ -40,6 +41,7 @@ SETS = {
     "optimizer": OPTIMIZER,
     "position": POSITION,
     "reward": REWARD,
+    "rope_scaling": ROPE_SCALING,
     "schedule": SCHEDULE,
     "source": SOURCE,
     "stage": STAGE,
@@ -54,18 +56,43 @@ ATTENTIONS = (
     "{kind: gqa, num_heads: 6, num_kv_heads: 3, head_dim: 16, bias: true}",
     "{kind: mha, num_heads: 4, bias: true}",
 )
-POSITIONS = ("{kind: alibi}", "{kind: rope}", "{kind: learned}")
+POSITIONS = ("{kind: alibi}", "{kind: rope}", "{kind: learned, num_positions: 40}")
 BODIES = (
     ("{kind: rmsnorm}", "{kind: swiglu, intermediate_size: 96}", "true"),
     ("{kind: layernorm}", "{kind: gelu, intermediate_size: 128}", "false"),
     ("{kind: rmsnorm}", "{kind: swiglu, intermediate_size: 96, bias: true}", "false"),
 )
-ARCHITECTURES = list(itertools.product(ATTENTIONS, POSITIONS, BODIES))
+# What changes the scores is tried with every position scheme, and every scaling of rotary angles once.
+SCORES = (
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, window: 6}",
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, kernel: eager}",
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, window: 6, pattern: LG}",
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, window: 6, pattern: LLG, kernel: eager, logit_softcap: 3.0}",
+    "{kind: mha, num_heads: 4, window: 6}",
+    "{kind: mha, num_heads: 4, kernel: eager, logit_softcap: 3.0}",
+    "{kind: mha, num_heads: 4, window: 6, pattern: LG}",
+)
+SCALINGS = (
+    "{kind: linear, factor: 4}",
+    "{kind: yarn, factor: 4, attention_factor: 1.2}",
+    "{kind: yarn, factor: 4}",
+    "{kind: llama3, factor: 8}",
+)
+ARCHITECTURES = [
+    *itertools.product(ATTENTIONS, POSITIONS, BODIES),
+    *itertools.product(SCORES, POSITIONS, BODIES[:1]),
+    *(
+        (ATTENTIONS[0], f"{{kind: rope, original_context_length: 8, scaling: {scaling}}}", BODIES[0])
+        for scaling in SCALINGS
+    ),
+]
 
 
 def sets(architecture: tuple[str, str, tuple[str, str, str]]) -> tuple[str, ...]:
     attention, position, (norm, ffn, tied) = architecture
+    layers = ("model.num_layers=3",) if "LLG" in attention else ()
     return (
+        *layers,
         f"model.attention={attention}",
         f"model.position={position}",
         f"model.norm={norm}",
@@ -130,7 +157,7 @@ def test_a_token_sees_its_past_only_and_a_cache_changes_nothing(
     torch.testing.assert_close(torch.cat(steps, dim=1), full, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES[::3])
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES[:27:3], *ARCHITECTURES[27:]])
 def test_the_flops_are_those_that_torch_counts(
     architecture: tuple[str, str, tuple[str, str, str]], tmp_path: Path
 ) -> None:

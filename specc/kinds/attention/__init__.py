@@ -6,6 +6,7 @@ from pydantic import Discriminator
 
 from specc.kinds.attention.gqa import Gqa
 from specc.kinds.attention.mha import Mha
+from specc.kinds.attention.mla import Mla
 
-ATTENTION = (Gqa, Mha)
-Attention = Annotated[Gqa | Mha, Discriminator("kind")]
+ATTENTION = (Gqa, Mha, Mla)
+Attention = Annotated[Gqa | Mha | Mla, Discriminator("kind")]

@@ -1,27 +1,42 @@
 """Grouped-query attention."""
 
+from collections.abc import Iterator
 from typing import Literal
 
+from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension, Saved
+from specc.kinds.attention.multihead import MultiHead, View
 from specc.kinds.linear import linear, matmul_flops
-from specc.kinds.site import HeadDim, Heads, Site
-from specc.spec.base import Node, identity
+from specc.kinds.numbers import either, nearest_divisors
+from specc.kinds.site import Frame, Site
+from specc.spec.base import identity
+
+_PATH = ("model", "attention")
 
 
-class Gqa(Node):
+class Gqa(MultiHead):
     """Query heads share fewer key/value heads (Ainslie et al. 2023, arXiv:2305.13245)."""
 
     kind: Literal["gqa"] = identity("The choice.")
-    num_heads: int = identity("Query heads.", ge=1, le=2**16)
     num_kv_heads: int = identity("Key/value heads; each serves num_heads / num_kv_heads query heads.", ge=1, le=2**16)
-    head_dim: HeadDim = identity("Values per head; `auto` is hidden_size / num_heads.", "auto")
-    bias: bool = identity("Whether the query, key, value and output projections have biases.", False)
 
-    def heads(self, hidden_size: int) -> Heads:
-        """Sizes of the query heads."""
-        return Heads(self.num_heads, hidden_size // self.num_heads if self.head_dim == "auto" else self.head_dim)
+    def check(self, frame: Frame) -> Iterator[Finding]:
+        """Query heads that do not divide among the key/value heads, and what every attention checks."""
+        yield from super().check(frame)
+        queries, keys = self.num_heads, self.num_kv_heads
+        unsplit = self.head_dim == "auto" and frame.hidden_size % queries
+        if queries % keys and not unsplit:
+            yield Finding(
+                "SPC102",
+                f"{queries} query heads do not divide among {keys} key/value heads",
+                (
+                    At((*_PATH, "num_kv_heads"), f"{queries} / {keys} leaves {queries % keys}"),
+                    At((*_PATH, "num_heads")),
+                ),
+                help=f"use {either(nearest_divisors(queries, keys))}",
+            )
 
-    def lower(self, site: Site) -> Component:
+    def lower(self, site: Site, view: View = "all") -> Component:
         """Four projections. Where a bias is added to the scores, keys and values are repeated for every query head.
 
         CUDA kernels that take a bias do not group heads (PyTorch falls back to materialised scores), so the expanded
@@ -35,16 +50,18 @@ class Gqa(Node):
             *linear("v_proj", key, width, site.init.matrix, 0, bias=self.bias),
             *linear("o_proj", width, query, site.init.residual, 1, bias=self.bias),
         )
-        expanded = 2 * query[1] if site.adds_bias else 0
+        scores = self.scores(site, view, "K")
+        expanded = 2 * query[1] if scores.expanded else 0
         return Component(
             kind="attention/gqa",
-            template=f"model/attention/{'gqa_expanded' if site.adds_bias else 'gqa'}.py.j2",
-            values={"bias": self.bias, "kv": "K"},
+            template="model/attention/gqa.py.j2",
+            values={"bias": self.bias, **scores.values},
             dimensions=(
                 site.width,
                 Dimension("N", self.num_heads, "query heads"),
                 Dimension("K", self.num_kv_heads, "key/value heads"),
                 Dimension("H", heads.head_dim, "values per head"),
+                *scores.dimensions,
             ),
             weights=weights,
             matmul_flops=matmul_flops(weights),
@@ -54,7 +71,8 @@ class Gqa(Node):
                 Saved("attention input", site.hidden_size),
                 Saved("queries, keys, values", query[1] + 2 * key[1] + expanded, split=True),
                 Saved("attention output", query[1], split=True),
-                Saved("log-sum-exp", self.num_heads, 4, split=True),
+                *scores.saved,
             ),
+            bias_per_layer_stack=scores.bias_per_layer_stack,
             fields=self.model_dump(),
         )

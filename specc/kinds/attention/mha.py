@@ -3,24 +3,18 @@
 from typing import Literal
 
 from specc.ir.component import Component, Dimension, Saved
+from specc.kinds.attention.multihead import MultiHead, View
 from specc.kinds.linear import linear, matmul_flops
-from specc.kinds.site import HeadDim, Heads, Site
-from specc.spec.base import Node, identity
+from specc.kinds.site import Site
+from specc.spec.base import identity
 
 
-class Mha(Node):
+class Mha(MultiHead):
     """Every query head has its own key/value head (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2)."""
 
     kind: Literal["mha"] = identity("The choice.")
-    num_heads: int = identity("Heads.", ge=1, le=2**16)
-    head_dim: HeadDim = identity("Values per head; `auto` is hidden_size / num_heads.", "auto")
-    bias: bool = identity("Whether the query, key, value and output projections have biases.", False)
 
-    def heads(self, hidden_size: int) -> Heads:
-        """Sizes of the heads."""
-        return Heads(self.num_heads, hidden_size // self.num_heads if self.head_dim == "auto" else self.head_dim)
-
-    def lower(self, site: Site) -> Component:
+    def lower(self, site: Site, view: View = "all") -> Component:
         """Four projections of the same size."""
         heads, width = self.heads(site.hidden_size), ("D", site.hidden_size)
         inner = ("N*H", self.num_heads * heads.head_dim)
@@ -30,14 +24,16 @@ class Mha(Node):
             *linear("v_proj", inner, width, site.init.matrix, 0, bias=self.bias),
             *linear("o_proj", width, inner, site.init.residual, 1, bias=self.bias),
         )
+        scores = self.scores(site, view, "N")
         return Component(
             kind="attention/mha",
             template="model/attention/mha.py.j2",
-            values={"bias": self.bias, "kv": "N"},
+            values={"bias": self.bias, **scores.values},
             dimensions=(
                 site.width,
                 Dimension("N", self.num_heads, "heads"),
                 Dimension("H", heads.head_dim, "values per head"),
+                *scores.dimensions,
             ),
             weights=weights,
             matmul_flops=matmul_flops(weights),
@@ -47,7 +43,8 @@ class Mha(Node):
                 Saved("attention input", site.hidden_size),
                 Saved("queries, keys, values", 3 * inner[1], split=True),
                 Saved("attention output", inner[1], split=True),
-                Saved("log-sum-exp", self.num_heads, 4, split=True),
+                *scores.saved,
             ),
+            bias_per_layer_stack=scores.bias_per_layer_stack,
             fields=self.model_dump(),
         )

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Discriminator
 
 from specc.kinds.ffn.gelu import Gelu
+from specc.kinds.ffn.moe import Moe
 from specc.kinds.ffn.swiglu import SwiGlu
 
-FFN = (SwiGlu, Gelu)
-Ffn = Annotated[SwiGlu | Gelu, Discriminator("kind")]
+FFN = (SwiGlu, Gelu, Moe)
+Ffn = Annotated[SwiGlu | Gelu | Moe, Discriminator("kind")]

@@ -1,7 +1,9 @@
 """The gated feed-forward of Llama and its relatives."""
 
+from collections.abc import Iterator
 from typing import Literal
 
+from specc.diagnostics import Finding
 from specc.ir.component import Component, Dimension, Saved
 from specc.kinds.linear import linear, matmul_flops
 from specc.kinds.site import Site
@@ -14,6 +16,10 @@ class SwiGlu(Node):
     kind: Literal["swiglu"] = identity("The choice.")
     intermediate_size: int = identity("Inner width.", ge=1, le=2**24)
     bias: bool = identity("Whether the three projections have biases.", False)
+
+    def check(self) -> Iterator[Finding]:
+        """Nothing to get wrong."""
+        yield from ()
 
     def lower(self, site: Site) -> Component:
         """Three matrices; silu(gate), gate, up and their product are kept for the backward pass."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Literal
 
 from specc import ir
-from specc.diagnostics import At, Finding
+from specc.diagnostics import Finding
 from specc.ir.component import Component, Dimension, Weight
 from specc.ir.derivation import parameter_derivations
 from specc.kinds.attention import Attention
+from specc.kinds.attention.multihead import MultiHead
 from specc.kinds.ffn import Ffn
 from specc.kinds.init import Init
 from specc.kinds.init.depth_scaled import DepthScaled
 from specc.kinds.norm import Norm
 from specc.kinds.position import Position
-from specc.kinds.site import Site
+from specc.kinds.site import Frame, RowCount, Site
 from specc.spec.base import Node, identity, section
 
 
@@ -32,33 +34,30 @@ class Decoder(Node):
     norm: Norm = section("What comes before attention, feed-forward and head.")
     ffn: Ffn = section("The feed-forward of each block.")
     tie_embeddings: bool = identity("Whether the head shares the token table.")
+    vocab_size: RowCount = identity(
+        "Rows of the token table before padding; `auto` is one for each id of the tokenizer.", "auto"
+    )
     pad_vocab_size_multiple: int = identity("Rows of the token table are rounded up to a multiple of this.", 1, ge=1)
     init: Init = section("Initial weights.", DepthScaled(kind="depth_scaled"))
 
     def check(self) -> Iterator[Finding]:
         """Sizes that do not fit each other."""
-        attention, at = self.attention, ("model", "attention")
-        if attention.head_dim == "auto" and self.hidden_size % attention.num_heads:
-            yield self._unsplit()
-            return
-        groups = getattr(attention, "num_kv_heads", attention.num_heads)
-        if attention.num_heads % groups:
-            left = f"{attention.num_heads} / {groups} leaves {attention.num_heads % groups}"
-            yield Finding(
-                "SPC102",
-                f"{attention.num_heads} query heads do not divide among {groups} key/value heads",
-                (At((*at, "num_kv_heads"), left), At((*at, "num_heads"))),
-                help=f"use {_or(_nearest_divisors(attention.num_heads, groups))}",
-            )
-        problem = self.position.unfit(attention.heads(self.hidden_size))
-        if problem is not None:
-            where = "num_heads" if attention.head_dim == "auto" else "head_dim"
-            yield Finding("SPC103", problem, (At(("model", "position", "kind")), At((*at, where))))
+        adds_bias = self.position.adds_bias
+        frame = Frame(self.hidden_size, self.num_layers, self.context_length, self.position.kind, adds_bias)
+        found = tuple(self.attention.check(frame))
+        yield from found
+        if not any(finding.code == "SPC101" for finding in found):
+            yield from self.position.check(frame, self.attention.heads(self.hidden_size))
+        yield from self.ffn.check()
+
+    def rows(self, ids: int) -> int:
+        """Rows of the token table for a tokenizer of so many ids, padding included."""
+        wanted = ids if self.vocab_size == "auto" else self.vocab_size
+        return math.ceil(wanted / self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
 
     def lower(self, tokenizer: ir.Tokenizer) -> ir.Model:
         """The model as components in the order of use."""
-        multiple = self.pad_vocab_size_multiple
-        vocab_size = math.ceil(tokenizer.vocab_size / multiple) * multiple
+        vocab_size = self.rows(tokenizer.vocab_size)
         site = Site(
             self.hidden_size,
             self.num_layers,
@@ -69,21 +68,24 @@ class Decoder(Node):
             self.position.adds_bias,
         )
         norm = self.norm.lower(site)
-        parts = (
-            ("attention_norm", norm),
-            ("attention", self.attention.lower(site)),
-            ("ffn_norm", norm),
-            ("ffn", self.ffn.lower(site)),
+        views = self.attention.views(self.num_layers)
+        attentions = {view: self.attention.lower(site, view) for view in dict.fromkeys(views)}
+        ffn = self.ffn.lower(site)
+        layers = tuple(
+            ir.Layer(
+                len(tuple(alike)),
+                (("attention_norm", norm), ("attention", attentions[view]), ("ffn_norm", norm), ("ffn", ffn)),
+            )
+            for view, alike in itertools.groupby(views)
         )
         embedding, position, head = self._embedding(site), self.position.lower(site), self._head(site)
-        used = (embedding, *(part for _, part in parts), position, head)
+        used = (embedding, norm, *attentions.values(), ffn, position, head)
         dimensions = _unique((*embedding.dimensions, Dimension("L", self.num_layers, "layers"), *_all(used)))
-        layers = (ir.Layer(self.num_layers, parts),)
         return ir.Model(self.kind, dimensions, embedding, position, layers, norm, head, self.context_length, vocab_size)
 
     def derivations(self, tokenizer: ir.Tokenizer, model: ir.Model) -> Iterator[ir.Derivation]:
         """What the lowered model has that the spec does not say."""
-        if self.attention.head_dim == "auto":
+        if isinstance(self.attention, MultiHead) and self.attention.head_dim == "auto":
             yield ir.Derivation(
                 "model.attention.head_dim",
                 self.attention.heads(self.hidden_size).head_dim,
@@ -95,12 +97,14 @@ class Decoder(Node):
                 ),
             )
         yield ir.Derivation(
-            "model.vocab_size",
+            "model.rows",
             model.vocab_size,
             "Rows of the token table, padding included.",
-            "ceil(ids / multiple) * multiple",
+            "ceil(wanted / multiple) * multiple",
             (
-                ir.Input("ids", tokenizer.vocab_size, "tokenizer.vocab_size"),
+                ir.Input("wanted", tokenizer.vocab_size, "tokenizer.vocab_size")
+                if self.vocab_size == "auto"
+                else ir.Input("wanted", self.vocab_size, "model.vocab_size"),
                 ir.Input("multiple", self.pad_vocab_size_multiple, "model.pad_vocab_size_multiple"),
             ),
         )
@@ -119,32 +123,6 @@ class Decoder(Node):
             return Component("head/tied", "model/head/tied.py.j2", matmul_flops=flops, saved=saved)
         weight = Weight("weight", ("V", "D"), sizes, site.init.matrix, 0)
         return Component("head/linear", "model/head/linear.py.j2", weights=(weight,), matmul_flops=flops, saved=saved)
-
-    def _unsplit(self) -> Finding:
-        heads = self.attention.num_heads
-        return Finding(
-            "SPC101",
-            f"hidden_size {self.hidden_size:,} does not split into {heads} heads",
-            (
-                At(
-                    ("model", "attention", "num_heads"),
-                    f"{self.hidden_size} / {heads} leaves {self.hidden_size % heads}",
-                ),
-                At(("model", "hidden_size")),
-            ),
-            help=f"use {_or(_nearest_divisors(self.hidden_size, heads))} heads, or set `attention.head_dim`",
-        )
-
-
-def _nearest_divisors(number: int, wanted: int) -> tuple[int, ...]:
-    """The closest divisor below and above."""
-    below = max((d for d in range(1, min(wanted, number) + 1) if number % d == 0), default=None)
-    above = next((d for d in range(wanted, number + 1) if number % d == 0), None)
-    return tuple(sorted({d for d in (below, above) if d is not None}))
-
-
-def _or(values: tuple[int, ...]) -> str:
-    return " or ".join(str(value) for value in values)
 
 
 def _all(components: tuple[Component, ...]) -> tuple[Dimension, ...]:

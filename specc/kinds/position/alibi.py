@@ -1,10 +1,12 @@
 """Attention with linear biases."""
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from specc.diagnostics import Finding
 from specc.ir.component import Component, Dimension
-from specc.kinds.site import Heads, Site
+from specc.kinds.site import Frame, Heads, Site
 from specc.spec.base import Node, identity
 
 
@@ -19,10 +21,10 @@ class Alibi(Node):
 
     kind: Literal["alibi"] = identity("The choice.")
 
-    def unfit(self, heads: Heads) -> str | None:
+    def check(self, frame: Frame, heads: Heads) -> Iterator[Finding]:
         """Nothing: slopes exist for every number of heads."""
-        del heads
-        return None
+        del frame, heads
+        yield from ()
 
     def lower(self, site: Site) -> Component:
         """No weights; one bias [heads, context, context], shared by all layers."""

@@ -1,9 +1,11 @@
 """Learned absolute positions."""
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension, Weight
-from specc.kinds.site import Heads, Site
+from specc.kinds.site import Frame, Heads, PositionCount, Site
 from specc.spec.base import Node, identity
 
 
@@ -14,18 +16,28 @@ class Learned(Node):
 
     kind: Literal["learned"] = identity("The choice.")
 
-    def unfit(self, heads: Heads) -> str | None:
-        """Nothing: the table does not touch the heads."""
+    num_positions: PositionCount = identity("Rows of the table; `auto` is the context length.", "auto")
+
+    def check(self, frame: Frame, heads: Heads) -> Iterator[Finding]:
+        """A table that ends before the context does."""
         del heads
-        return None
+        context, rows = frame.context_length, self.num_positions
+        if rows != "auto" and rows < context:
+            yield Finding(
+                "SPC105",
+                f"the position table has {rows:,} rows and the context is {context:,}",
+                (At(("model", "position", "num_positions")), At(("model", "context_length"))),
+                help=f"use `num_positions: {context}`, or leave it out",
+            )
 
     def lower(self, site: Site) -> Component:
-        """A table of context length by model width."""
-        shape, sizes = ("C", "D"), (site.context_length, site.hidden_size)
+        """A table of positions by model width."""
+        rows = site.context_length if self.num_positions == "auto" else self.num_positions
+        shape, sizes = ("C", "D"), (rows, site.hidden_size)
         return Component(
             kind="position/learned",
             template="model/position/learned.py.j2",
-            dimensions=(Dimension("C", site.context_length, "positions"), site.width),
+            dimensions=(Dimension("C", rows, "positions"), site.width),
             weights=(Weight("weight", shape, sizes, site.init.embedding),),
             fields=self.model_dump(),
         )

@@ -1,0 +1,161 @@
+"""What each attention kernel can do: the one table behind the checks, their messages and docs/attention_kernels.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+KernelName = Literal["auto", "sdpa", "eager", "flex", "flash"]
+AUTO = "sdpa"
+"""What `auto` stands for: it is fused wherever it can be, and runs on every device."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Whether a kernel has an ability; `how` it is done, or why it is not, and where that is written."""
+
+    able: bool
+    how: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A row: abilities by name, the machines and precisions that it runs on, and the largest head."""
+
+    name: str
+    title: str
+    emitted: bool
+    """Whether this version emits code for it."""
+    abilities: Mapping[str, Cell]
+    machines: tuple[str, ...]
+    precisions: tuple[str, ...]
+    max_head_dim: int | None
+    runs_on: str
+    """Source of machines, precisions and head size."""
+
+
+ABILITIES = {
+    "causal": "mask the future",
+    "window": "keep to a sliding window",
+    "bias": "add a bias to the scores",
+    "softcap": "apply a logit softcap",
+    "varlen": "keep packed documents apart",
+}
+"""Columns, as what a kernel can or cannot do."""
+
+_TORCH = "PyTorch, torch.nn.functional.scaled_dot_product_attention"
+_FLEX = "PyTorch, torch.nn.attention.flex_attention; Dong et al. 2024, arXiv:2412.05496"
+_FLASH = "flash-attn 2.8, flash_attn_interface.py, flash_attn_func"
+_WRITTEN_OUT = "the generated lines themselves"
+
+KERNELS = (
+    Kernel(
+        "sdpa",
+        "PyTorch's fused attention",
+        True,
+        {
+            "causal": Cell(True, "`is_causal`: masked blocks are skipped", _TORCH),
+            "window": Cell(True, "a bias of context x context; masked scores are computed all the same", _TORCH),
+            "bias": Cell(True, "`attn_mask`, one tensor of context x context", _TORCH),
+            "softcap": Cell(
+                False, "it has no argument for one", f"{_TORCH}; litgpt, model.py, leaves it for the same reason"
+            ),
+            "varlen": Cell(False, "the generated call is causal and knows of no documents", _TORCH),
+        },
+        ("cpu", "gpu", "tpu"),
+        ("fp32", "bf16", "fp16"),
+        None,
+        _TORCH,
+    ),
+    Kernel(
+        "eager",
+        "scores, softmax and sum written out",
+        True,
+        {
+            "causal": Cell(True, "a bias of context x context", _WRITTEN_OUT),
+            "window": Cell(True, "a bias of context x context", _WRITTEN_OUT),
+            "bias": Cell(True, "added to the scores", _WRITTEN_OUT),
+            "softcap": Cell(True, "applied to the scores", _WRITTEN_OUT),
+            "varlen": Cell(False, "the generated bias knows of no documents", _WRITTEN_OUT),
+        },
+        ("cpu", "gpu", "tpu"),
+        ("fp32", "bf16", "fp16"),
+        None,
+        _WRITTEN_OUT,
+    ),
+    Kernel(
+        "flex",
+        "FlexAttention, compiled for the scores that it is given",
+        False,
+        {
+            "causal": Cell(True, "`block_mask`: masked blocks are skipped", _FLEX),
+            "window": Cell(True, "`block_mask`: blocks outside the window are skipped", _FLEX),
+            "bias": Cell(True, "`score_mod`, computed and never stored", _FLEX),
+            "softcap": Cell(True, "`score_mod`", _FLEX),
+            "varlen": Cell(True, "`block_mask` over document numbers", _FLEX),
+        },
+        ("gpu",),
+        ("fp32", "bf16", "fp16"),
+        None,
+        f"{_FLEX}; on a CPU it has no backward pass",
+    ),
+    Kernel(
+        "flash",
+        "the flash-attn package",
+        False,
+        {
+            "causal": Cell(True, "`causal`: masked blocks are skipped", _FLASH),
+            "window": Cell(True, "`window_size`: blocks outside the window are skipped", _FLASH),
+            "bias": Cell(True, "`alibi_slopes`; it takes no other bias", _FLASH),
+            "softcap": Cell(True, "`softcap`", _FLASH),
+            "varlen": Cell(True, "`flash_attn_varlen_func` with `cu_seqlens`", _FLASH),
+        },
+        ("gpu",),
+        ("bf16", "fp16"),
+        256,
+        "flash-attn 2.8, README.md, section NVIDIA CUDA Support",
+    ),
+)
+
+
+def kernel(name: str) -> Kernel:
+    """The row of a kernel; `auto` is that of what it stands for."""
+    return next(row for row in KERNELS if row.name == (AUTO if name == "auto" else name))
+
+
+def lacking(row: Kernel, asked: Iterable[str]) -> tuple[str, ...]:
+    """The abilities among those asked for that a kernel does not have."""
+    return tuple(ability for ability in asked if not row.abilities[ability].able)
+
+
+def able(asked: Iterable[str], *, head_dim: int = 1) -> tuple[Kernel, ...]:
+    """Kernels that have every ability asked for and take such heads; those with code come first."""
+    wanted = tuple(asked)
+    rows = [row for row in KERNELS if not lacking(row, wanted) and head_dim <= (row.max_head_dim or head_dim)]
+    return tuple(sorted(rows, key=lambda row: not row.emitted))
+
+
+def machine(device: str) -> str:
+    """The sort of machine that a device of the hardware catalogue is: cpu, tpu or gpu."""
+    return device if device == "cpu" else "tpu" if device.startswith("tpu") else "gpu"
+
+
+def as_markdown() -> str:
+    """The table for people."""
+    head = ("kernel", *ABILITIES.values(), "runs on", "in", "heads up to")
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for row in KERNELS:
+        code = "" if row.emitted else " (no code yet)"
+        cells = [f"{'yes' if cell.able else 'no'}: {cell.how}" for cell in (row.abilities[key] for key in ABILITIES)]
+        limits = (", ".join(row.machines), ", ".join(row.precisions), str(row.max_head_dim or "any size"))
+        lines.append(f"| `{row.name}`: {row.title}{code} | {' | '.join((*cells, *limits))} |")
+    sources = [f"- `{row.name}`: {'; '.join(_sources(row))}." for row in KERNELS]
+    return "\n".join((*lines, "", "## Sources", "", *sources, ""))
+
+
+def _sources(row: Kernel) -> tuple[str, ...]:
+    """Each once; one that begins another is in it."""
+    texts = tuple(dict.fromkeys((*(cell.source for cell in row.abilities.values()), row.runs_on)))
+    return tuple(text for text in texts if not any(other != text and other.startswith(text) for other in texts))

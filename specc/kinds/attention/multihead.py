@@ -1,0 +1,204 @@
+"""What attentions whose heads keep whole keys and values have in common: sizes, what a query sees, the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from specc.diagnostics import At, Finding
+from specc.ir.component import Dimension, Saved
+from specc.kinds.attention.kernels import ABILITIES, KernelName, able, kernel, lacking
+from specc.kinds.numbers import either, nearest_divisors, nearest_multiples
+from specc.kinds.site import Frame, HeadDim, Heads, Site
+from specc.spec.base import Node, identity, numerics
+from specc.spec.no_code import no_code
+
+View = Literal["all", "local", "global"]
+"""What the queries of a layer see: the same in every layer, or as the pattern says."""
+_PATH = ("model", "attention")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How one class of attention makes its scores: the holes of its template, and what that keeps in memory."""
+
+    values: dict[str, Any]
+    dimensions: tuple[Dimension, ...]
+    saved: tuple[Saved, ...]
+    expanded: bool
+    """Whether each query head gets its own copy of keys and values."""
+    bias_per_layer_stack: int
+
+
+class MultiHead(Node):
+    """Heads with keys and values of their own or shared (Vaswani et al. 2017, arXiv:1706.03762, section 3.2)."""
+
+    kind: str = identity("The choice.")
+    num_heads: int = identity("Query heads.", ge=1, le=2**16)
+    head_dim: HeadDim = identity("Values per head; `auto` is hidden_size / num_heads.", "auto")
+    bias: bool = identity("Whether the query, key, value and output projections have biases.", False)
+    window: int | None = identity(
+        "Positions that a query sees, its own and those before it; `null` is the whole past.", None, ge=1, le=2**30
+    )
+    pattern: str | None = identity(
+        "Layers in order, `L` local (the window) and `G` global, repeated over all layers; `null` is all alike.",
+        None,
+        pattern=r"^[LG]+$",
+        min_length=1,
+        max_length=256,
+    )
+    logit_softcap: float | None = identity(
+        "Bound that scores approach: c tanh(score / c); `null` bounds nothing.", None, gt=0.0
+    )
+    kernel: KernelName = numerics("The attention kernel; `auto` is `sdpa`.", "auto")
+
+    def heads(self, hidden_size: int) -> Heads:
+        """Sizes of the query heads."""
+        if self.head_dim == "auto":
+            return Heads(self.num_heads, hidden_size // self.num_heads, "num_heads")
+        return Heads(self.num_heads, self.head_dim, "head_dim")
+
+    def check(self, frame: Frame) -> Iterator[Finding]:
+        """Heads that do not fit the width, windows that bind nothing, and what the kernel cannot do."""
+        if self.head_dim == "auto" and frame.hidden_size % self.num_heads:
+            yield self._unsplit(frame.hidden_size)
+            return
+        yield from self._check_window(frame)
+        yield from self._check_kernel(frame)
+
+    def asked(self, *, adds_bias: bool) -> tuple[str, ...]:
+        """The abilities that a kernel needs for it."""
+        needs = {"window": self.window, "bias": adds_bias, "softcap": self.logit_softcap}
+        return ("causal", *(ability for ability, value in needs.items() if value))
+
+    def views(self, num_layers: int) -> tuple[View, ...]:
+        """What each layer sees, in order."""
+        if self.pattern is None or len(set(self.pattern)) == 1:
+            return tuple("all" for _ in range(num_layers))
+        words: dict[str, View] = {"L": "local", "G": "global"}
+        return tuple(words[self.pattern[index % len(self.pattern)]] for index in range(num_layers))
+
+    def scores(self, site: Site, view: View, kv: str) -> Scores:
+        """How the layers of one view make their scores; `kv` is the letter of the key/value heads."""
+        eager = kernel(self.kernel).name == "eager"
+        seen = self._seen(view)
+        mask = _mask(seen, adds_bias=site.adds_bias, eager=eager)
+        expanded = mask != "none"
+        heads, context = self.num_heads, site.context_length
+        copies = {("sdpa", True): "sdpa_expanded", ("sdpa", False): "sdpa_grouped", ("eager", True): "eager_expanded"}
+        name = "eager" if eager else "sdpa"
+        attend = name if kv == "N" else copies[name, expanded]
+        saved: tuple[Saved, ...] = (Saved("log-sum-exp", heads, 4, split=True),)
+        if eager:
+            # Softmax keeps its result in fp32, the sum over values a copy in the compute type, tanh its result.
+            kept = 2 if self.logit_softcap else 1
+            saved = (
+                Saved("scores", heads * context, 4, split=True),
+                Saved("scores", kept * heads * context, split=True),
+            )
+        return Scores(
+            values={
+                "module": {"all": "Attention", "local": "LocalAttention", "global": "GlobalAttention"}[view],
+                "view": view,
+                "sees": f"model/attention/view/{'window' if seen else 'past'}.py.j2",
+                "attend": f"model/attention/attend/{attend}.py.j2",
+                "mask": f"model/mask/{mask}.py.j2",
+                "softcap": self.logit_softcap,
+                "kv": kv,
+                "period": tuple("LocalAttention" if word == "L" else "GlobalAttention" for word in self.pattern or ""),
+            },
+            dimensions=(Dimension("W", seen, "positions that a query sees"),) if seen else (),
+            saved=saved,
+            expanded=expanded,
+            bias_per_layer_stack=self._stacked(site, eager=eager),
+        )
+
+    def _seen(self, view: View) -> int | None:
+        """The window of a view; None where it sees the whole past."""
+        local = view == "local" or (view == "all" and "G" not in (self.pattern or "L"))
+        return self.window if local else None
+
+    def _stacked(self, site: Site, *, eager: bool) -> int:
+        """Values per pair of positions in the biases of all views: each is made once and handed to every layer."""
+        views = dict.fromkeys(self.views(site.num_layers))
+        masks = {_mask(self._seen(view), adds_bias=site.adds_bias, eager=eager) for view in views} - {"none"}
+        if not site.adds_bias:
+            return len(masks)
+        return site.heads.num_heads * len(masks | {"position"})
+
+    def _unsplit(self, hidden_size: int) -> Finding:
+        heads = self.num_heads
+        return Finding(
+            "SPC101",
+            f"hidden_size {hidden_size:,} does not split into {heads} heads",
+            (
+                At((*_PATH, "num_heads"), f"{hidden_size} / {heads} leaves {hidden_size % heads}"),
+                At(("model", "hidden_size")),
+            ),
+            help=f"use {either(nearest_divisors(hidden_size, heads))} heads, or set `attention.head_dim`",
+        )
+
+    def _check_window(self, frame: Frame) -> Iterator[Finding]:
+        window, pattern, context = self.window, self.pattern, frame.context_length
+        if window is not None and window >= context:
+            yield Finding(
+                "SPC106",
+                f"a window of {window:,} never binds in a context of {context:,}",
+                (At((*_PATH, "window")), At(("model", "context_length"))),
+                ("the mask is built and added to the scores all the same",),
+                help="leave `window` out",
+                severity="warning",
+            )
+        if pattern is None:
+            return
+        if frame.num_layers % len(pattern):
+            counts = nearest_multiples(frame.num_layers, len(pattern))
+            left = f"{frame.num_layers} / {len(pattern)} leaves {frame.num_layers % len(pattern)}"
+            yield Finding(
+                "SPC107",
+                f"the pattern `{pattern}` does not tile {frame.num_layers} layers",
+                (At((*_PATH, "pattern"), f"{len(pattern)} layers"), At(("model", "num_layers"), left)),
+                help=f"use {either(counts)} layers",
+            )
+        if window is None and "L" in pattern:
+            headline = f"the pattern `{pattern}` has local layers, and `window` gives them no size"
+            help_text = f"add `window: {max(1, context // 4)}`, or another size below {context:,}"
+            yield Finding("SPC115", headline, (At((*_PATH, "pattern")),), help=help_text)
+        if window is not None and "L" not in pattern:
+            headline = f"the pattern `{pattern}` has no local layer that a window of {window:,} could bind"
+            yield Finding(
+                "SPC115", headline, (At((*_PATH, "pattern")), At((*_PATH, "window"))), help="leave `window` out"
+            )
+
+    def _check_kernel(self, frame: Frame) -> Iterator[Finding]:
+        row, asked = kernel(self.kernel), self.asked(adds_bias=frame.adds_bias)
+        heads = self.heads(frame.hidden_size)
+        head_dim = heads.head_dim
+        others = able(asked, head_dim=head_dim)
+        help_text = f"use `kernel: {others[0].name}`" if others else None
+        keys = {"window": (*_PATH, "window"), "softcap": (*_PATH, "logit_softcap"), "bias": ("model", "position")}
+        for ability in lacking(row, asked):
+            cell = row.abilities[ability]
+            at = (At(keys[ability]), *self._at_kernel())
+            stands = (f"`kernel: auto` is `{row.name}`",) if self.kernel == "auto" else ()
+            notes = (*stands, f"{cell.how} ({cell.source})")
+            yield Finding("SPC110", f"kernel `{row.name}` cannot {ABILITIES[ability]}", at, notes, help_text)
+        if row.max_head_dim is not None and head_dim > row.max_head_dim:
+            headline = f"kernel `{row.name}` takes heads of up to {row.max_head_dim} values, and these have {head_dim}"
+            at = (*self._at_kernel(), At((*_PATH, heads.written)))
+            yield Finding("SPC110", headline, at, (row.runs_on,), help_text)
+        if not row.emitted:
+            yield no_code(f"the attention kernel `{row.name}`", self._at_kernel(), help_text)
+
+    def _at_kernel(self) -> tuple[At, ...]:
+        return () if self.kernel == "auto" else (At((*_PATH, "kernel")),)
+
+
+def _mask(window: int | None, *, adds_bias: bool, eager: bool) -> str:
+    """The template of what is added to the scores; `none` where the kernel masks the future by itself."""
+    if window is not None:
+        return "window_position" if adds_bias else "window"
+    if adds_bias:
+        return "position"
+    return "causal" if eager else "none"

@@ -1,0 +1,34 @@
+"""Position interpolation."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from specc.diagnostics import Finding
+from specc.spec.base import Node, identity
+
+
+class Linear(Node):
+    """Every angle divided by the factor (Chen et al. 2023, arXiv:2306.15595, section 2.3)."""
+
+    needs_original: ClassVar[bool] = False
+
+    kind: Literal["linear"] = identity("The choice.")
+    factor: float = identity("How many times longer the context becomes.", gt=1.0, le=1e6)
+
+    def check(self) -> Iterator[Finding]:
+        """Nothing to get wrong."""
+        yield from ()
+
+    def reach(self, original: int) -> int | None:
+        """The longest context that it maps into the original one."""
+        return int(original * self.factor)
+
+    def angles(self, theta: float, head_dim: int, original: int) -> dict[str, Any]:
+        """Holes of the template."""
+        del theta, head_dim, original
+        return {
+            "rotation": "model/position/rotation_scaled.py.j2",
+            "frequencies": "model/position/frequencies_linear.py.j2",
+            "factor": self.factor,
+            "amplitude": None,
+        }

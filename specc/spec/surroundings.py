@@ -1,0 +1,72 @@
+"""What the model must agree on with the tokenizer, the precision of its stages and the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specc.diagnostics import At, Finding
+from specc.kinds.attention.kernels import Kernel, able, kernel, machine
+from specc.kinds.attention.multihead import MultiHead
+from specc.spec.spec import Spec
+
+_TILE = 128
+# Rows that padding may add to be worth a word: a table of 257 rows would grow by half.
+_CHEAP = 0.01
+
+
+def check_vocabulary(spec: Spec) -> Iterator[Finding]:
+    """A token table that is too small for the tokenizer, or that tensor cores read in uneven tiles."""
+    ids, model = spec.tokenizer.lower().vocab_size, spec.model
+    at_ids = At(("tokenizer", "vocab_size" if hasattr(spec.tokenizer, "vocab_size") else "kind"), f"{ids:,} ids")
+    if model.vocab_size != "auto" and model.vocab_size < ids:
+        headline = f"the tokenizer has {ids:,} ids and the model has rows for {model.vocab_size:,}"
+        at = (At(("model", "vocab_size"), f"ids from {model.vocab_size:,} have no row"), at_ids)
+        yield Finding("SPC201", headline, at, help=f"use `vocab_size: {ids}` or more, or leave it out")
+        return
+    rows = model.rows(ids)
+    padded = -(-rows // _TILE) * _TILE
+    if machine(spec.cluster.device) == "cpu" or padded == rows or padded - rows > _CHEAP * rows:
+        return
+    where = at_ids if model.vocab_size == "auto" else At(("model", "vocab_size"))
+    padding = (At(("model", "pad_vocab_size_multiple")),) if model.pad_vocab_size_multiple > 1 else ()
+    yield Finding(
+        "SPC111",
+        f"the token table has {rows:,} rows, which is not a multiple of {_TILE}",
+        (where, *padding),
+        (
+            "the head multiplies every token by this table, and matrix units work in whole tiles; Megatron-LM pads to"
+            " a multiple of 128 by default (--make-vocab-size-divisible-by)",
+        ),
+        help=f"{'use' if padding else 'add'} `pad_vocab_size_multiple: {_TILE}`: {padded:,} rows",
+        severity="warning",
+    )
+
+
+def check_kernel(spec: Spec) -> Iterator[Finding]:
+    """An attention kernel on a machine that it does not run on, or in a precision that it does not take."""
+    attention = spec.model.attention
+    if not isinstance(attention, MultiHead):
+        return
+    row, device = kernel(attention.kernel), machine(spec.cluster.device)
+    at = At(("model", "attention", "kernel"))
+    if device not in row.machines:
+        headline = f"kernel `{row.name}` does not run on `{spec.cluster.device}`"
+        places = (at, At(("cluster", "device")))
+        yield Finding("SPC110", headline, places, (row.runs_on,), _others(spec, attention, device, "fp32"))
+    precisions = ((name, getattr(stage, "precision", None)) for name, stage in spec.stages.items())
+    for name, precision in precisions:
+        if precision is not None and precision not in row.precisions:
+            headline = f"kernel `{row.name}` takes {' and '.join(row.precisions)}, and stage `{name}` is {precision}"
+            places = (At(("stages", name, "precision")), at)
+            yield Finding("SPC110", headline, places, (row.runs_on,), _others(spec, attention, device, precision))
+
+
+def _others(spec: Spec, attention: MultiHead, device: str, precision: str) -> str | None:
+    """The first kernel that does all that is asked on this machine and in this precision."""
+    asked = attention.asked(adds_bias=spec.model.position.adds_bias)
+    rows = able(asked, head_dim=attention.heads(spec.model.hidden_size).head_dim)
+    return next((f"use `kernel: {row.name}`" for row in rows if _fits(row, device, precision)), None)
+
+
+def _fits(row: Kernel, device: str, precision: str) -> bool:
+    return device in row.machines and precision in row.precisions

@@ -1,0 +1,94 @@
+"""The table of attention kernels is what the checks say, what the page shows and what PyTorch does."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from specc import driver
+from specc.kinds.attention.kernels import ABILITIES, AUTO, KERNELS, Kernel, KernelName, able, as_markdown, lacking
+from tests.compiling import TINY
+from tests.conftest import ROOT
+
+HEADS = "kind: gqa, num_heads: 4, num_kv_heads: 2"
+GPU = ("cluster={device: h100_sxm}", "stages.pretrain.precision=bf16")
+
+
+def codes(*sets: str) -> list[str]:
+    return [found.code for found in driver.check(TINY, sets).diagnostics if found.severity == "error"]
+
+
+def test_every_kernel_of_the_language_is_a_row_with_every_cell() -> None:
+    assert [AUTO, *(row.name for row in KERNELS)] == [AUTO, *get_args(KernelName)[1:]]
+    assert all(set(row.abilities) == set(ABILITIES) for row in KERNELS)
+
+
+def test_the_page_shows_the_table() -> None:
+    """To write it again: append `as_markdown()` below the introduction."""
+    assert (ROOT / "docs/attention_kernels.md").read_text(encoding="utf-8").endswith(as_markdown())
+
+
+def test_what_sdpa_has_and_lacks_is_what_pytorch_documents() -> None:
+    documented = str(F.scaled_dot_product_attention.__doc__)
+    assert "softcap" not in documented
+    assert "attn_mask" in documented
+    assert "is_causal" in documented
+
+
+def test_flex_has_no_backward_pass_on_a_cpu() -> None:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    heads = torch.randn(1, 2, 16, 16, requires_grad=True)
+    with pytest.raises(NotImplementedError, match="CPU"):
+        flex_attention(heads, heads, heads).sum().backward()
+
+
+@pytest.mark.parametrize("row", KERNELS, ids=lambda row: row.name)
+def test_the_check_refuses_what_the_table_says(row: Kernel) -> None:
+    asked = {"softcap": "logit_softcap: 30.0", "window": "window: 32"}
+    for ability, key in asked.items():
+        found = codes(f"model.attention={{{HEADS}, {key}, kernel: {row.name}}}", *GPU)
+        assert found == ["SPC110"] * len(lacking(row, (ability,)))
+
+
+def test_the_kernel_that_help_names_has_no_findings_of_its_own() -> None:
+    (found,) = driver.check(TINY, (f"model.attention={{{HEADS}, logit_softcap: 30.0}}",)).diagnostics
+    assert found.help == "use `kernel: eager`"
+    assert found.notes[0] == "`kernel: auto` is `sdpa`"
+    assert codes(f"model.attention={{{HEADS}, logit_softcap: 30.0, kernel: eager}}") == []
+
+
+def test_documents_are_kept_apart_by_kernels_that_take_variable_lengths() -> None:
+    assert [row.name for row in able(("causal", "varlen"))] == ["flex", "flash"]
+
+
+# What is asked for, and the headline of the refusal.
+REFUSED = {
+    (f"model.attention={{{HEADS}, kernel: flash}}", "stages.pretrain.precision=bf16"): (
+        "kernel `flash` does not run on `cpu`"
+    ),
+    (f"model.attention={{{HEADS}, kernel: flash}}", "cluster.device=h100_sxm"): (
+        "kernel `flash` takes bf16 and fp16, and stage `pretrain` is fp32"
+    ),
+    (f"model.attention={{{HEADS}, kernel: flash, head_dim: 512}}", *GPU): (
+        "kernel `flash` takes heads of up to 256 values, and these have 512"
+    ),
+}
+
+
+@pytest.mark.parametrize("sets", REFUSED)
+def test_machines_precisions_and_sizes_are_refused(sets: tuple[str, ...]) -> None:
+    found = driver.check(TINY, sets).diagnostics
+    errors = [one for one in found if one.severity == "error"]
+    assert [one.headline for one in errors if one.code == "SPC110"] == [REFUSED[sets]]
+    assert errors[0].help == "use `kernel: sdpa`"
+
+
+@pytest.mark.parametrize("kernel", ["flex", "flash"])
+def test_kernels_without_code_are_planned_and_said_to_have_none(kernel: str) -> None:
+    outcome = driver.check(TINY, (f"model.attention={{{HEADS}, kernel: {kernel}}}", *GPU))
+    assert [(found.code, found.severity) for found in outcome.diagnostics] == [("SPC813", "note")]
+    assert outcome.plan is not None

@@ -1,0 +1,126 @@
+"""Checks of the model: one mistake is one diagnostic, and what help offers is legal."""
+
+from __future__ import annotations
+
+import pytest
+
+from specc import driver
+from tests.compiling import TINY
+
+HEADS = "kind: gqa, num_heads: 4, num_kv_heads: 2"
+MLA = "kind: mla, num_heads: 4, qk_nope_head_dim: 16, qk_rope_head_dim: 8, v_head_dim: 16"
+GPT2 = "tokenizer={kind: pretrained, path: gpt2, vocab_size: 50257, end_of_document: 50256}"
+
+# Overrides, the code, the headline, and overrides that follow the help.
+MISTAKES: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
+    ("model.position={kind: rope, original_context_length: 32, scaling: {kind: linear, factor: 2}}",): (
+        "SPC104",
+        "context 128 is 4 times the length that rotary was set for (32)",
+        ("model.position.scaling.factor=4",),
+    ),
+    ("model.position={kind: rope, original_context_length: 100}",): (
+        "SPC104",
+        "context 128 is 1.28 times the length that rotary was set for (100)",
+        ("model.position.scaling={kind: yarn, factor: 2}",),
+    ),
+    ("model.position={kind: learned, num_positions: 127}",): (
+        "SPC105",
+        "the position table has 127 rows and the context is 128",
+        ("model.position.num_positions=128",),
+    ),
+    (f"model.attention={{{HEADS}, window: 128}}",): (
+        "SPC106",
+        "a window of 128 never binds in a context of 128",
+        ("model.attention.window=null",),
+    ),
+    (f"model.attention={{{HEADS}, window: 8, pattern: LLLG}}", "model.num_layers=30"): (
+        "SPC107",
+        "the pattern `LLLG` does not tile 30 layers",
+        ("model.num_layers=28",),
+    ),
+    (f"model.attention={{{HEADS}, window: 8, pattern: LLLG}}", "model.num_layers=3"): (
+        "SPC107",
+        "the pattern `LLLG` does not tile 3 layers",
+        ("model.num_layers=4",),
+    ),
+    (f"model.attention={{{HEADS}, window: 8, pattern: G}}",): (
+        "SPC115",
+        "the pattern `G` has no local layer that a window of 8 could bind",
+        ("model.attention.window=null",),
+    ),
+    ("model.ffn={kind: moe, num_experts: 1, experts_per_token: 2, intermediate_size: 64}",): (
+        "SPC108",
+        "top-2 routing needs at least 2 experts, and there is 1",
+        ("model.ffn.experts_per_token=1",),
+    ),
+    ("model.ffn={kind: moe, num_experts: 60, experts_per_token: 2, intermediate_size: 64, num_groups: 61}",): (
+        "SPC109",
+        "60 experts do not divide into 61 groups",
+        ("model.ffn.num_groups=60",),
+    ),
+    (f"model.attention={{{MLA}, kv_lora_rank: 152}}",): (
+        "SPC112",
+        "a latent of 160 values caches no less than plain heads (160)",
+        ("model.attention.kv_lora_rank=151",),
+    ),
+    ("model.position={kind: rope, scaling: {kind: llama3, factor: 8}}",): (
+        "SPC113",
+        "`llama3` scaling needs the context that rotary was set for",
+        ("model.position.original_context_length=16",),
+    ),
+    (
+        "model.position={kind: rope, original_context_length: 32, "
+        "scaling: {kind: llama3, factor: 8, low_freq_factor: 4.0}}",
+    ): (
+        "SPC116",
+        "`low_freq_factor` 4 is not below `high_freq_factor` 4",
+        ("model.position.scaling.low_freq_factor=1.0",),
+    ),
+    (GPT2, "model.vocab_size=50000"): (
+        "SPC201",
+        "the tokenizer has 50,257 ids and the model has rows for 50,000",
+        ("model.vocab_size=50257",),
+    ),
+    ("model.vocab_size=256",): (
+        "SPC201",
+        "the tokenizer has 257 ids and the model has rows for 256",
+        ("model.vocab_size=257",),
+    ),
+    (GPT2, "cluster.device=h100_sxm"): (
+        "SPC111",
+        "the token table has 50,257 rows, which is not a multiple of 128",
+        ("model.pad_vocab_size_multiple=128",),
+    ),
+}
+LEGAL = (
+    ("model.vocab_size=1000",),
+    (GPT2,),
+    (f"model.attention={{{HEADS}, window: 127}}",),
+    (f"model.attention={{{HEADS}, window: 8, pattern: L}}",),
+    ("model.position={kind: rope, original_context_length: 8, scaling: {kind: llama3, factor: 8}}",),
+    (f"model.attention={{{HEADS}, window: 8}}", "model.position={kind: alibi}"),
+    ("cluster.device=h100_sxm",),
+)
+
+
+def findings(sets: tuple[str, ...]) -> list[tuple[str, str]]:
+    found = driver.check(TINY, sets).diagnostics
+    return [(one.code, one.headline) for one in found if one.severity != "note"]
+
+
+@pytest.mark.parametrize("sets", MISTAKES, ids=lambda sets: sets[0])
+def test_one_mistake_is_one_diagnostic_and_help_mends_it(sets: tuple[str, ...]) -> None:
+    code, headline, mended = MISTAKES[sets]
+    assert findings(sets) == [(code, headline)]
+    assert findings((*sets, *mended)) == []
+
+
+@pytest.mark.parametrize("sets", LEGAL, ids=lambda sets: sets[0])
+def test_what_is_legal_is_not_reported(sets: tuple[str, ...]) -> None:
+    assert findings(sets) == []
+
+
+def test_mla_needs_rotary_positions() -> None:
+    assert [
+        code for code, _ in findings((f"model.attention={{{MLA}, kv_lora_rank: 64}}", "model.position.kind=alibi"))
+    ] == ["SPC114"]
