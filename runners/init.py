@@ -72,7 +72,8 @@ def initialise(model: nn.Module, rules: Rules, seed: int) -> None:
 
     RunError for a weight without a rule, and for a rule that no weight is left for: both are mistakes in the plan.
     """
-    chosen = {name: choose(rules, name) for name, _ in model.named_parameters()}
+    patterns = [pattern for pattern, _ in rules]
+    chosen = {name: choose(patterns, name) for name, _ in model.named_parameters()}
     unused = [pattern for index, (pattern, _) in enumerate(rules) if index not in chosen.values()]
     if unused:
         raise RunError(f"no weight is initialised by the rule `{unused[0]}`")
@@ -82,12 +83,12 @@ def initialise(model: nn.Module, rules: Rules, seed: int) -> None:
             weight.copy_(values.view(weight.shape))
 
 
-def choose(rules: Rules, name: str) -> int:
-    """Index of the first rule for the weight `name`."""
-    for index, (pattern, _) in enumerate(rules):
+def choose(patterns: Sequence[str], name: str) -> int:
+    """Index of the first pattern that matches the weight `name`."""
+    for index, pattern in enumerate(patterns):
         if fnmatchcase(name, pattern):
             return index
-    raise RunError(f"no initialisation rule matches the weight `{name}`")
+    raise RunError(f"no rule matches the weight `{name}`")
 
 
 def draw(rule: Rule, seed: int, name: str, start: int, stop: int, total: int) -> Tensor:

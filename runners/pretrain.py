@@ -30,8 +30,10 @@ from runners.tokenizer import ByteTokenizer, tokenizer
 from runners.torch_engine import (
     ACTIVATION_CHECKPOINTING,
     PRECISIONS,
+    Optimizer,
     TorchEngine,
     be_deterministic,
+    loss_scaler,
     recompute_activations,
 )
 
@@ -70,6 +72,8 @@ class Pretraining:
     sample_prompt: str | None
     sample_tokens: int
     """Tokens after the prompt at most: both together stay within the context length."""
+    loss_scale: float | str | None = None
+    """For fp16: a number, or `dynamic`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Recipe:
     cache: type[Any]
     settings: Pretraining
     initialisation: Rules
-    optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    optimizer: Callable[[nn.Module], Optimizer]
     learning_rate: Callable[[int], float]
 
 
@@ -89,7 +93,7 @@ def pretrain(
     cache: type[Any],
     pretraining: Pretraining,
     initialisation: Rules,
-    optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    optimizer: Callable[[nn.Module], Optimizer],
     learning_rate: Callable[[int], float],
 ) -> None:
     """Run the stage as a program: `--run DIR`, resumed from the last checkpoint in DIR if there is one.
@@ -141,6 +145,8 @@ def _refuse_unsupported(settings: Pretraining) -> None:
         raise RunError(f"this version runs one process, and was started as {os.environ['WORLD_SIZE']}")
     if settings.precision not in PRECISIONS:
         raise RunError(f"this version runs precision {' or '.join(PRECISIONS)}, and the plan says {settings.precision}")
+    if settings.precision == "fp16" and settings.loss_scale is None:
+        raise RunError("fp16 needs a loss scale, and the plan has none")
     if settings.activation_checkpointing not in ACTIVATION_CHECKPOINTING:
         raise RunError(f"this version does not run activation_checkpointing `{settings.activation_checkpointing}`")
     product = settings.micro_batch_size * settings.gradient_accumulation_steps
@@ -162,7 +168,17 @@ def _build(recipe: Recipe, place: torch.device) -> TorchEngine:
     if settings.activation_checkpointing == "full":
         recompute_activations(model.get_submodule("layers").children())
     optimizer = recipe.optimizer(model)
-    return TorchEngine(model, optimizer, place, settings.precision, settings.micro_batch_size, settings.max_grad_norm)
+    scale = settings.loss_scale
+    return TorchEngine(
+        model,
+        optimizer,
+        place,
+        settings.precision,
+        settings.micro_batch_size,
+        settings.max_grad_norm,
+        loss_scaler(place, scale),
+        None if isinstance(scale, str) else scale,
+    )
 
 
 def _restore(engine: TorchEngine, found: checkpoint.Checkpoint) -> None:
@@ -287,7 +303,7 @@ class _Training:
         began = time.monotonic()
         rate = self.recipe.learning_rate(self.step)
         loss, norm = self.engine.gradients(self.batches.batch(self.step))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        if not (math.isfinite(loss) and (math.isfinite(norm) or self.engine.may_skip)):
             last = "there is no checkpoint yet" if self.saved is None else f"the last checkpoint is step {self.saved:,}"
             raise RunError(
                 f"the loss is {loss} and the norm of the gradient {norm} in step {self.step + 1:,}; {last}; "
@@ -302,7 +318,10 @@ class _Training:
         recent = self.durations[-self.recipe.settings.log_every :]
         speed = self.tokens_per_step * len(recent) / sum(recent)
         self._metric("train/loss", loss)
-        self._metric("train/grad_norm", norm)
+        if math.isfinite(norm):
+            self._metric("train/grad_norm", norm)
+        if self.engine.loss_scale is not None:
+            self._metric("train/loss_scale", self.engine.loss_scale)
         self._metric("train/learning_rate", rate)
         self._metric("train/tokens_per_second", speed)
         left = (self.recipe.settings.steps - self.step) * self.tokens_per_step / speed

@@ -7,15 +7,37 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 ACTIVATION_CHECKPOINTING = ("none", "full")
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_INITIAL_SCALE = 2.0**16
+
+
+class Optimizer(Protocol):
+    """What a step needs of an optimizer, or of several behind one step."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Weights with what stands for them; `scale` multiplies the learning rate where it is there."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+
+    def step(self) -> Any:
+        """Apply the gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes back."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Continue from a saved state."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +45,16 @@ class TorchEngine:
     """A model with its optimizer on one device."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     device: torch.device
     precision: str
-    """fp32, or bf16: weights, gradients and optimizer state in fp32, matrix products in bf16."""
+    """fp32, or bf16 or fp16: weights, gradients and optimizer state in fp32, matrix products in 16 bits."""
     micro_batch_size: int
     max_grad_norm: float | None
+    scaler: torch.amp.GradScaler | None = None
+    """Multiplies the loss, so that small gradients are not zero in fp16."""
+    fixed_scale: float | None = None
+    """None where the scaler finds its own."""
 
     def gradients(self, rows: Tensor) -> tuple[float, float]:
         """Set the gradients for int64 [B, T + 1]; the loss in nats per token, and their norm before clipping.
@@ -41,8 +67,10 @@ class TorchEngine:
         total = torch.zeros((), device=self.device)
         for micro in torch.split(rows, self.micro_batch_size):
             loss = self._summed_loss(micro) / rows[:, 1:].numel()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
             total += loss.detach()
+        if self.scaler is not None:
+            self.scaler.unscale_(cast("torch.optim.Optimizer", self.optimizer))
         limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         return total.item(), norm.item()
@@ -50,8 +78,22 @@ class TorchEngine:
     def update(self, learning_rate: float) -> None:
         """Apply the gradients."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
+            group["lr"] = learning_rate * group.get("scale", 1.0)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(cast("torch.optim.Optimizer", self.optimizer))
+            self.scaler.update(self.fixed_scale)
+
+    @property
+    def loss_scale(self) -> float | None:
+        """What the loss is multiplied with now; None where it is not."""
+        return None if self.scaler is None else self.scaler.get_scale()
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether an infinite gradient only means that this step is skipped and the next one scaled less."""
+        return self.scaler is not None and self.fixed_scale is None and self.scaler.get_scale() > 1.0
 
     @torch.no_grad()
     def validation_loss(self, rows: Tensor) -> float:
@@ -62,17 +104,21 @@ class TorchEngine:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The arithmetic of the forward pass."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        narrow = _AUTOCAST.get(self.precision)
+        return nullcontext() if narrow is None else torch.autocast(self.device.type, narrow)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs beside the weights."""
         state = {"optimizer": self.optimizer.state_dict(), "torch_rng": torch.get_rng_state()}
+        state |= {} if self.scaler is None else {"loss_scale": self.scaler.state_dict()}
         return state | ({"cuda_rng": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 
     def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Continue from a checkpoint, also one of another device."""
         self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler is not None and "loss_scale" in state:
+            self.scaler.load_state_dict(state["loss_scale"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -82,6 +128,14 @@ class TorchEngine:
         with self.autocast():
             logits = self.model(rows[:, :-1])
         return F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten(), reduction="sum")
+
+
+def loss_scaler(device: torch.device, scale: float | str | None) -> torch.amp.GradScaler | None:
+    """For a fixed scale, for `dynamic` (halved after an overflow, doubled after 2,000 steps without), or none."""
+    if scale is None:
+        return None
+    start = _INITIAL_SCALE if isinstance(scale, str) else scale
+    return torch.amp.GradScaler(device.type, init_scale=start)
 
 
 def be_deterministic(device: torch.device) -> None:

@@ -38,11 +38,12 @@ def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
         "steps_per_print": work.options["log_every"],
         "wall_clock_breakdown": False,
         "bf16": {"enabled": work.precision == "bf16"},
+        "fp16": _fp16(work),
         "data_types": {"grad_accum_dtype": "fp32" if layout.fp32_gradients else work.precision},
         "zero_optimization": _zero(plan.experiment.model, layout),
-        "zero_allow_untested_optimizer": False,
+        "zero_allow_untested_optimizer": _needs_rules(work),
         "zero_force_ds_cpu_optimizer": False,
-        "optimizer": {"type": "AdamW", "params": _adamw(work.optimizer, plan.cluster.device)},
+        **_optimizer(work, plan.cluster.device),
         "activation_checkpointing": {
             "partition_activations": False,
             "cpu_checkpointing": False,
@@ -84,6 +85,33 @@ def _zero(model: ir.Model, layout: ir.Layout) -> dict[str, Any]:
         "stage3_param_persistence_threshold": 10 * model.hidden_size,
         "stage3_gather_16bit_weights_on_model_save": False,
     }
+
+
+def _fp16(work: ir.Training) -> dict[str, Any]:
+    """`loss_scale` 0 stands for a dynamic one; windows as `torch.amp.GradScaler` has them."""
+    if work.precision != "fp16":
+        return {"enabled": False}
+    return {
+        "enabled": True,
+        "auto_cast": False,
+        "loss_scale": 0 if work.loss_scale == "dynamic" else work.loss_scale,
+        "initial_scale_power": 16,
+        "loss_scale_window": 2000,
+        "hysteresis": 1,
+        "consecutive_hysteresis": False,
+        "min_loss_scale": 1,
+    }
+
+
+def _needs_rules(work: ir.Training) -> bool:
+    """Whether the program must hand over its own optimizer: DeepSpeed's configuration knows one for all weights."""
+    return len(work.rules) > 1 or work.optimizer.fields["kind"] != "adamw"
+
+
+def _optimizer(work: ir.Training, device: ir.Device) -> dict[str, Any]:
+    if _needs_rules(work):
+        return {}
+    return {"optimizer": {"type": "AdamW", "params": _adamw(work.optimizer, device)}}
 
 
 def _adamw(optimizer: ir.Component, device: ir.Device) -> dict[str, Any]:

@@ -23,6 +23,14 @@ class Rule:
     draw: str
 
 
+@dataclass(frozen=True)
+class Line:
+    """Weights by pattern, and the Python of their optimizer's settings."""
+
+    pattern: str
+    settings: str
+
+
 def program(experiment: ir.Experiment, stage: ir.Stage) -> str:
     """`train.py`, or `train_STAGE.py` where an experiment pretrains more than once."""
     only = sum(other.kind == KIND for other in experiment.stages) == 1
@@ -84,12 +92,29 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "gradient_accumulation_steps": layout.gradient_accumulation_steps,
         "activation_checkpointing": layout.activation_checkpointing,
         "precision": work.precision,
+        "loss_scale": work.loss_scale,
         "max_grad_norm": work.max_grad_norm,
         "initialisation": rules(experiment.model),
-        "optimizer": _rendered(work.optimizer),
+        "optimizer": _optimizer(work, experiment.model),
         "schedule": _rendered(work.schedule),
     }
     return Artifact(path, templates.render("train/train.py.j2", values))
+
+
+def _optimizer(work: ir.Training, model: ir.Model) -> str:
+    """One optimizer for all weights as a function, rules as a table."""
+    if len(work.rules) == 1 and work.optimizer.template is not None:
+        return _rendered(work.optimizer)
+    *written, rest = work.rules
+    left = [weight for weight in model.weights() if not any(rule.takes(weight.name) for rule in written)]
+    lines = tuple(Line(rule.match, _settings(rule)) for rule in (*written, *([rest] if left else [])))
+    return templates.render("train/optimizer/rules.py.j2", {"rules": lines})
+
+
+def _settings(rule: ir.OptimizerRule) -> str:
+    values = rule.optimizer.values
+    scale = None if rule.learning_rate_scale == 1.0 else rule.learning_rate_scale
+    return templates.render(values["rule_template"], {**values, "scale": scale})
 
 
 def _rendered(component: ir.Component) -> str:

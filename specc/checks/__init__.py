@@ -7,7 +7,15 @@ from specc.checks.cluster import check_jobs
 from specc.checks.comparisons import check_idle_reference
 from specc.checks.durations import check_checkpoints, check_repetition, check_warmup
 from specc.checks.lowering import check_engines, check_filters, check_lowering, check_sources
+from specc.checks.optimizers import check_engine_rules, check_muon, check_rules
 from specc.checks.parallelism import check_emitted, check_layouts
+from specc.checks.training import (
+    check_betas,
+    check_cadences,
+    check_rates,
+    check_steps,
+    check_tokens_per_parameter,
+)
 from specc.diagnostics import Finding
 from specc.ir import Experiment, Plan
 
@@ -18,6 +26,13 @@ CHECKS: tuple[Check, ...] = (
     check_warmup,
     check_checkpoints,
     check_repetition,
+    check_steps,
+    check_rules,
+    check_muon,
+    check_betas,
+    check_rates,
+    check_cadences,
+    check_tokens_per_parameter,
     check_targets,
     check_idle_reference,
     check_lowering,
@@ -26,4 +41,4 @@ CHECKS: tuple[Check, ...] = (
 )
 
 # What only the layout, the machines or the predicted times can tell.
-PLAN_CHECKS: tuple[PlanCheck, ...] = (check_engines, check_emitted, check_layouts, check_jobs)
+PLAN_CHECKS: tuple[PlanCheck, ...] = (check_engines, check_engine_rules, check_emitted, check_layouts, check_jobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from specc.diagnostics import At, Finding
@@ -12,16 +13,34 @@ _PASSES_THAT_COST_LITTLE = 4.0
 
 
 def check_warmup(experiment: Experiment) -> Iterator[Finding]:
-    """A warm-up that is longer than the stage."""
+    """A warm-up that is longer than the stage, alone or together with the decay at the end."""
     for stage, work in _training(experiment):
-        if work.steps is not None and work.warmup_steps >= work.steps:
-            at = ("stages", stage.name)
+        warmup, decay, steps = work.warmup_steps, work.decay_steps, work.steps
+        if steps is None:
+            continue
+        at = ("stages", stage.name)
+        duration = At((*at, "duration"))
+        if warmup >= steps:
+            share = "1%" if math.ceil(steps / 100) < steps else "0%"
+            headline = f"a warm-up of {warmup:,} steps does not end within the {steps:,} steps of the stage"
+            places = (At((*at, "schedule", "warmup")), duration)
+            yield Finding("SPC302", headline, places, help=f"use `warmup: {share}`")
+        elif warmup + decay > steps:
             yield Finding(
                 "SPC302",
-                f"a warm-up of {work.warmup_steps:,} steps does not end within the {work.steps:,} steps of the stage",
-                (At((*at, "schedule", "warmup")), At((*at, "duration"))),
-                help="use `warmup: 1%`",
+                f"a warm-up of {warmup:,} steps and a decay of {decay:,} are longer than the stage of {steps:,}",
+                (
+                    At((*at, "schedule", "decay"), f"{warmup:,} + {decay:,} = {warmup + decay:,}"),
+                    At((*at, "schedule", "warmup")),
+                    duration,
+                ),
+                help=f"use `decay: {_at_most(steps - warmup, steps)}`",
             )
+
+
+def _at_most(left: int, steps: int) -> str:
+    """A usual decay where it fits into what is left, else all of that."""
+    return "10%" if math.ceil(steps / 10) <= left else f"{left} step{'s' if left > 1 else ''}"
 
 
 def check_checkpoints(experiment: Experiment) -> Iterator[Finding]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from specc.ir.component import Component
+from specc.ir.component import Component, Weight
 from specc.ir.model import Model
 
 Effect = Literal["identity", "numerics", "execution", "annotation"]
@@ -71,6 +72,20 @@ class Requested:
 
 
 @dataclass(frozen=True)
+class OptimizerRule:
+    """How the weights are optimised whose names a pattern matches (`fnmatch`); of several rules the first decides."""
+
+    match: str
+    optimizer: Component
+    learning_rate_scale: float
+    """Times the learning rate of the schedule."""
+
+    def takes(self, name: str) -> bool:
+        """Whether the pattern matches the name of a weight."""
+        return fnmatchcase(name, self.match)
+
+
+@dataclass(frozen=True)
 class Training:
     """A stage that optimises weights. Sequences are the unit of a batch, optimizer steps that of time."""
 
@@ -83,7 +98,7 @@ class Training:
     schedule: Component
     warmup_steps: int
     max_grad_norm: float | None
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     requested: Requested
     trainable_parameters: int
     reference_forward: bool
@@ -91,11 +106,32 @@ class Training:
     adapter: Component | None
     options: Mapping[str, Any]
     """What only this kind has, under the names of the spec."""
+    rules: tuple[OptimizerRule, ...] = ()
+    """In order; the last one is for every weight that no other takes. Empty stands for `optimizer` everywhere."""
+    decay_steps: int = 0
+    """Steps at the end in which the schedule falls, where it has such a part; else 0."""
+    asserted_steps: int | None = None
+    """`steps` as the user wrote it, to be checked; None where it was left to follow."""
+    loss_scale: float | Literal["dynamic"] | None = None
+    """What the loss is multiplied with before its gradients are taken in fp16."""
 
     @property
     def tokens(self) -> int | None:
         """Tokens seen in training."""
-        return None if self.steps is None else self.steps * self.global_batch_size * self.context_length
+        return None if self.steps is None else self.steps * self.tokens_per_step
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of one global batch."""
+        return self.global_batch_size * self.context_length
+
+    def trained(self, model: Model) -> tuple[Weight, ...]:
+        """The weights that get a gradient: the adapter's where there is one."""
+        return tuple(model.weights()) if self.adapter is None else self.adapter.weights
+
+    def optimizer_of(self, name: str) -> Component:
+        """What optimises the weight of that name."""
+        return next((rule.optimizer for rule in self.rules if rule.takes(name)), self.optimizer)
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,11 @@ def weights_memory(parameters: int, device: Device) -> Memory:
 def checkpoint_bytes(work: Workload, layout: Layout) -> int:
     """Bytes on disk of one checkpoint to resume from.
 
-    `torch`: Q (4 + states), weights being fp32. `deepspeed`: Q (w + 4 + states), the fp32 copies written beside the
+    `torch`: 4 Q + states, weights being fp32. `deepspeed`: (w + 4) Q + states, the fp32 copies written beside the
     weights. Frozen weights are the earlier stage's checkpoint.
     """
     copies = work.value_bytes if layout.engine == "deepspeed" else 0
-    return work.trainable * (copies + 4 + work.state_bytes)
+    return work.trainable * (copies + 4) + work.states
 
 
 def _rank_memory(work: Workload, layout: Layout, device: Device, stage: int) -> Memory:
@@ -93,12 +93,12 @@ def _rank_memory(work: Workload, layout: Layout, device: Device, stage: int) -> 
 def _states(work: Workload, layout: Layout) -> Causes:
     """Weights, gradients, master weights and optimizer states.
 
-    `deepspeed` (Rajbhandari et al. 2020, ZeRO, section 5): w P + w Q + (4 + states) Q, of which stage 1 divides the
+    `deepspeed` (Rajbhandari et al. 2020, ZeRO, section 5): w P + w Q + (4 Q + states), of which stage 1 divides the
     last term by N, stage 2 the gradients too, stage 3 the weights too. Gradients are in the compute type (w Q), or in
     fp32 where several micro-batches are summed. DeepSpeed keeps an fp32 copy of its partition even in fp32 training.
 
-    `torch`, `xla`: 4 Q weights + 4 Q gradients + states Q, divided by the same stages (FSDP2 shards fp32 weights and
-    computes in bf16); frozen weights are in the compute type.
+    `torch`, `xla`: 4 Q weights + 4 Q gradients + states (8 Q of AdamW, 4 Q of Muon), divided by the same stages (FSDP2
+    shards fp32 weights and computes in bf16); frozen weights are in the compute type.
     """
     frozen = work.frozen * work.value_bytes
     stage, trained = layout.zero_stage, work.trainable
@@ -106,14 +106,14 @@ def _states(work: Workload, layout: Layout) -> Causes:
         return (
             ("weights", _share(4 * trained + frozen, work, layout, stage >= 3)),
             ("gradients", _share(4 * trained, work, layout, stage >= 2)),
-            ("optimizer states", _share(work.state_bytes * trained, work, layout, stage >= 1)),
+            ("optimizer states", _share(work.states, work, layout, stage >= 1)),
         )
     gradient_bytes = 4 if layout.fp32_gradients else work.value_bytes
     return (
         ("weights", _share(trained * work.value_bytes + frozen, work, layout, stage >= 3)),
         ("gradients", _share(trained * gradient_bytes, work, layout, stage >= 2)),
         ("master weights", _share(4 * trained, work, layout, stage >= 1)),
-        ("optimizer states", _share(work.state_bytes * trained, work, layout, stage >= 1)),
+        ("optimizer states", _share(work.states, work, layout, stage >= 1)),
     )
 
 

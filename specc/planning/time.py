@@ -152,7 +152,7 @@ def _optimizer_s(work: Workload, layout: Layout, device: Device) -> float:
     ZeRO shares the work among the ranks.
     """
     ranks = layout.sharding_size if layout.zero_stage >= 1 else 1
-    moved = (4 + 2 * (4 + work.state_bytes)) * work.trainable / ranks
+    moved = ((4 + 2 * 4) * work.trainable + 2 * work.states) / ranks
     return moved / (device.memory_bandwidth * BANDWIDTH)
 
 

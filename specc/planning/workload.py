@@ -80,8 +80,8 @@ class Workload:
     """Kept by what is not in a block; never recomputed."""
     bias_bytes: int
     """Of the attention bias that is materialised once for all layers."""
-    state_bytes: int
-    """Of optimizer states per trainable parameter."""
+    state_bytes: Fraction
+    """Of optimizer states per trainable parameter; rules make it a mean."""
     value_bytes: int
     """Of one value in the compute type."""
     precision: str
@@ -105,6 +105,11 @@ class Workload:
     spread: Fraction = Fraction(1)
     """Parameters that the sharding ranks divide among them, over those that one rank holds whole: above 1 where
     expert parallelism has divided some already, since the ranks of different experts shard together."""
+
+    @property
+    def states(self) -> int:
+        """Bytes of all optimizer states."""
+        return int(self.state_bytes * self.trainable)
 
     @property
     def trained_share(self) -> float:
@@ -143,7 +148,7 @@ def measure(model: Model, training: Training) -> Workload:
         block_saved_bytes=max(blocks, default=0),
         outside_saved_bytes=outside_saved,
         bias_bytes=_bias_values(model) * context**2 * value_bytes,
-        state_bytes=_state_bytes(training.optimizer),
+        state_bytes=_state_bytes(model, training),
         value_bytes=value_bytes,
         precision=training.precision,
         **_divisible(model, value_bytes),
@@ -212,6 +217,14 @@ def _bias_values(model: Model) -> int:
     return max([model.position.bias_per_layer_stack, *inside])
 
 
-def _state_bytes(optimizer: Component) -> int:
-    fallback = optimizer.fields.get("state_bytes_per_parameter", ADAM_STATE_BYTES)
-    return int(optimizer.values.get("state_bytes_per_parameter", fallback))
+def _state_bytes(model: Model, training: Training) -> Fraction:
+    """Rules may give weights to optimizers that keep more or less of each."""
+    if len({_bytes_each(rule.optimizer) for rule in training.rules}) <= 1:
+        return Fraction(_bytes_each(training.optimizer))
+    trained = training.trained(model)
+    total = sum(weight.count * _bytes_each(training.optimizer_of(weight.name)) for weight in trained)
+    return Fraction(total, sum(weight.count for weight in trained))
+
+
+def _bytes_each(optimizer: Component) -> int:
+    return int(optimizer.values.get("state_bytes_per_parameter", ADAM_STATE_BYTES))

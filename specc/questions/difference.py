@@ -14,7 +14,12 @@ from specc.spec.lower import REFERENCES
 _SECTIONS = ("data", "suites", "stages")
 """Sections whose entries the user names; a reference leads into the one that holds what it names."""
 _NAMED_IN = {"from": "stages", "reference": "stages", "models": "stages", "data": "data", "suites": "suites"}
-_LENGTHS = {"duration": "steps", "global_batch_size": "global_batch_size", "schedule.warmup": "warmup_steps"}
+_LENGTHS = {
+    "duration": "steps",
+    "global_batch_size": "global_batch_size",
+    "schedule.warmup": "warmup_steps",
+    "schedule.decay": "decay_steps",
+}
 """Settings of a training stage that stand for a number of steps or sequences."""
 Names = Mapping[str, Mapping[str, str]]
 """By section: what the second spec calls an entry, to what the first one does."""

@@ -16,14 +16,14 @@ from specc.spec.mixtures import check_mixtures
 from specc.spec.references import check_references
 from specc.spec.settings import address, settings
 from specc.spec.spec import Spec
-from specc.spec.surroundings import check_kernel, check_vocabulary
+from specc.spec.surroundings import check_kernel, check_packing, check_vocabulary
 from specc.spec.tasks import check_tasks
 from specc.spec.tuning import check_tuning
 
 # Fields whose value is the name of something that is hashed itself.
 REFERENCES = frozenset({"from", "data", "models", "suites", "reference"})
 # Fields that a training stage resolves to steps and sequences, which are hashed in their place.
-_LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup"})
+_LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup", "schedule.decay"})
 
 Work = ir.Training | ir.Evaluation | ir.Export
 
@@ -34,6 +34,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     yield from spec.model.check()
     yield from check_vocabulary(spec)
     yield from check_kernel(spec)
+    yield from check_packing(spec)
     yield from check_mixtures(spec)
     yield from check_suites(spec)
     yield from check_tasks(spec)
@@ -117,4 +118,4 @@ def _lengths(work: Work) -> tuple[int | None, ...]:
     """The lengths of a training stage in steps and sequences, however they were written."""
     if not isinstance(work, ir.Training):
         return ()
-    return (work.steps, work.global_batch_size, work.warmup_steps)
+    return (work.steps, work.global_batch_size, work.warmup_steps, work.decay_steps)

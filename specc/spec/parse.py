@@ -220,6 +220,10 @@ def _bad_unit(refusal: Refusal, node: Scalar) -> Finding:
     counted = [unit for unit in units if unit in _COUNTED]
     # `2T` says how many and not of what, as `2` does; a share or a time has no such prefixes.
     bare = isinstance(node.value, int | float) or (bool(counted) and _ABBREVIATED.fullmatch(node.text.strip()))
+    if units == ("x",):
+        help_text = f"write `{node.text.strip()}x`" if bare else f"such as `{example}`"
+        headline = f"{key} is a multiple of the optimizer's, such as `{example}`, not {shown}"
+        return Finding("SPC008", headline, at, help=help_text)
     could = " or ".join(units)
     if not bare:
         return Finding("SPC008", f"{key} is measured in {could}, not {shown}", at, help=f"such as `{example}`")

@@ -1,4 +1,4 @@
-"""Quantities that carry their unit: `4M tokens`, `2000 steps`, `1%`, `80 GiB`, `48h`.
+"""Quantities that carry their unit: `4M tokens`, `2000 steps`, `1%`, `0.1x`, `80 GiB`, `48h`.
 
 A bare number is never a quantity: what it counts would be a guess.
 """
@@ -6,6 +6,7 @@ A bare number is never a quantity: what it counts would be a guess.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -26,7 +27,7 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class Quantity:
-    """An exact amount in a base unit (`tokens`, `sequences`, `steps`, `epochs`, `%`, `bytes`, `bytes/s`, `seconds`)."""
+    """An exact amount in a base unit (`tokens`, `steps`, `epochs`, `%`, `x`, `bytes`, `bytes/s`, `seconds`, ...)."""
 
     amount: Fraction
     unit: str
@@ -115,8 +116,8 @@ def _read(number: Decimal, unit: str) -> Quantity | None:
     if counted in _COUNTS and prefix in _PREFIXES:
         text = f"{plain}{prefix} {counted.removesuffix('s') if (plain, prefix) == ('1', '') else counted}"
         return Quantity(Fraction(number) * _PREFIXES[prefix], counted, text)
-    if unit == "%":
-        return Quantity(Fraction(number), "%", f"{plain}%")
+    if unit in ("%", "x"):
+        return Quantity(Fraction(number), unit, f"{plain}{unit}")
     for names, base, glue in ((_BYTES, "bytes", " "), (_BINARY_BYTES, "bytes", " "), (_SECONDS, "seconds", "")):
         if unit in names:
             return Quantity(Fraction(number) * names[unit], base, f"{plain}{glue}{unit}")
@@ -148,6 +149,8 @@ Tokens = Annotated[Quantity, Units(("tokens",), "300B tokens")]
 """A number of tokens."""
 Percent = Annotated[Quantity, Units(("%",), "1%", most=99)]
 """A share."""
+LearningRateScale = Annotated[Quantity, Units(("x",), "0.1x", most=10**6)]
+"""A learning rate as a multiple of another one."""
 Bytes = Annotated[Quantity, Units(("bytes",), "80 GiB")]
 """An amount of memory or disk."""
 Rate = Annotated[Quantity, Units(("bytes/s",), "450 GB/s")]
@@ -156,6 +159,9 @@ Time = Annotated[Quantity, Units(("seconds",), "48h", least=60)]
 """A stretch of time."""
 Delay = Annotated[Quantity, Units(("seconds",), "120s", least=10, most=3600)]
 """A short stretch of time."""
+
+InSteps = Callable[[Quantity], int]
+"""A part of a stage in optimizer steps."""
 
 
 def quantity(text: str) -> Quantity:

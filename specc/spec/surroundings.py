@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from specc.diagnostics import At, Finding
-from specc.kinds.attention.kernels import Kernel, able, kernel, machine
+from specc.kinds.attention.kernels import Kernel, able, kernel, lacking, machine
 from specc.kinds.attention.multihead import MultiHead
 from specc.spec.spec import Spec
 
@@ -59,6 +59,25 @@ def check_kernel(spec: Spec) -> Iterator[Finding]:
             headline = f"kernel `{row.name}` takes {' and '.join(row.precisions)}, and stage `{name}` is {precision}"
             places = (At(("stages", name, "precision")), at)
             yield Finding("SPC110", headline, places, (row.runs_on,), _others(spec, attention, device, precision))
+
+
+def check_packing(spec: Spec) -> Iterator[Finding]:
+    """Documents that must not read each other, with an attention kernel that cannot keep them apart."""
+    attention = spec.model.attention
+    row = kernel(attention.kernel if isinstance(attention, MultiHead) else "auto")
+    missing = lacking(row, ("varlen",))
+    for name, stage in spec.stages.items():
+        packing = getattr(stage, "packing", None)
+        if packing is None or packing.cross_document or not missing:
+            continue
+        others = [f"`{other.name}`" for other in able(("varlen",))]
+        yield Finding(
+            "SPC207",
+            f"with kernel `{row.name}`, documents in one sequence would read each other",
+            (At(("stages", name, "packing", "cross_document")), At(("model", "attention", "kernel"))),
+            (f"{row.abilities['varlen'].how}; {' and '.join(others)} can, and this version emits no code for them",),
+            help="use `cross_document: true`: tokens then read over the end of a document",
+        )
 
 
 def _others(spec: Spec, attention: MultiHead, device: str, precision: str) -> str | None:

@@ -42,6 +42,35 @@ def test_deepspeed_is_left_nothing_to_decide() -> None:
     assert "activation_checkpointing='full'" in (SHOWCASE / "train.py").read_text(encoding="utf-8").replace('"', "'")
 
 
+@pytest.mark.parametrize(("scale", "told"), [("dynamic", 0), ("1024.0", 1024.0)])
+def test_deepspeed_is_told_the_loss_scale(scale: str, told: float) -> None:
+    fp16 = ("stages.pretrain.precision=fp16", f"stages.pretrain.loss_scale={scale}")
+    engine = "stages.pretrain.parallelism={engine: deepspeed}"
+    config = json.loads(files(planned(CLUSTER, *fp16, engine))["deepspeed/pretrain.json"])
+    assert (config["fp16"]["enabled"], config["bf16"]["enabled"]) == (True, False)
+    assert (config["fp16"]["loss_scale"], 2 ** config["fp16"]["initial_scale_power"]) == (told, 65536)
+    assert config["data_types"]["grad_accum_dtype"] in ("fp16", "fp32")
+    assert "auto" not in list(leaves(config))
+
+
+def test_deepspeed_is_given_an_optimizer_only_where_one_adamw_takes_all() -> None:
+    engine = "stages.pretrain.parallelism={engine: deepspeed}"
+    rules = "stages.pretrain.optimizer.rules=[{match: 'embedding.*', weight_decay: 0.0}]"
+    plain = json.loads(files(planned(CLUSTER, engine))["deepspeed/pretrain.json"])
+    ruled = json.loads(files(planned(CLUSTER, engine, rules))["deepspeed/pretrain.json"])
+    assert plain["optimizer"]["type"] == "AdamW"
+    assert "optimizer" not in ruled
+    assert {**plain, "optimizer": None, "zero_allow_untested_optimizer": True} == {**ruled, "optimizer": None}
+
+
+def test_rules_are_a_table_that_reads_like_the_spec() -> None:
+    rules = "[{match: 'embedding.*', learning_rate: 0.1x, weight_decay: 0.0}]"
+    text = files(planned(f"stages.pretrain.optimizer.rules={rules}"))["train.py"]
+    assert '    ("embedding.*", AdamW(scale=0.1, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)),\n' in text
+    assert '    ("*", AdamW(betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)),\n)' in text
+    assert "Muon" not in text
+
+
 def test_the_planner_counts_what_deepspeed_is_told() -> None:
     from specc.ir.plan import BUCKET_ELEMENTS
 

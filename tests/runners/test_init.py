@@ -54,7 +54,7 @@ PINNED = [0.6355208158493042, 1.2099019289016724, -0.2894805073738098]
 
 
 def test_a_weight_without_a_rule_is_an_error() -> None:
-    with pytest.raises(RunError, match=r"no initialisation rule matches the weight `wide.weight`"):
+    with pytest.raises(RunError, match=r"no rule matches the weight `wide.weight`"):
         initialise(network(("wide",)), (("*.bias", Zeros()),), seed=3)
 
 

@@ -24,6 +24,7 @@ def keys(*sets: str, spec: Path = QUICKSTART) -> tuple[str, dict[str, str]]:
         "tags=[a, b]",
         "cluster.nodes=1",
         "stages.pretrain.checkpoint.every=7 steps",
+        "stages.pretrain.steps=700",
         "stages.pretrain.parallelism.micro_batch_size=1",
         "data.stdlib.sources.python.path=elsewhere/*.py",
     ],
@@ -43,6 +44,30 @@ def test_where_and_how_it_runs_is_not_what_it_is(same: str) -> None:
 )
 def test_the_same_thing_in_other_words_is_the_same_experiment(respelt: str) -> None:
     assert keys(respelt) == keys()
+
+
+RULE = "stages.pretrain.optimizer.rules=[{{match: 'embedding.*', learning_rate: {}}}]"
+WSD = "stages.pretrain.schedule={{kind: wsd, warmup: 50 steps, decay: {}}}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(RULE.format("0.1x"), RULE.format("0.10 x")), (WSD.format("70 steps"), WSD.format("10%"))],
+)
+def test_a_scale_or_a_decay_in_other_words_is_the_same_experiment(one: str, other: str) -> None:
+    assert keys(one) == keys(other) != keys()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (RULE.format("0.1x"), RULE.format("0.2x")),
+        (WSD.format("70 steps"), WSD.format("80 steps")),
+        (WSD.format("70 steps"), WSD.format("70 steps, shape: linear")),
+    ],
+)
+def test_another_scale_or_decay_is_another_experiment(one: str, other: str) -> None:
+    assert keys(one) != keys(other)
 
 
 def test_another_tokenizer_is_another_experiment() -> None:

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from specc.spec import quantities
-from specc.spec.quantities import BatchSize, Bytes, Duration, Percent, Quantity, Rate, Time, Warmup, quantity
+from specc.spec.quantities import (
+    BatchSize,
+    Bytes,
+    Duration,
+    LearningRateScale,
+    Percent,
+    Quantity,
+    Rate,
+    Time,
+    Warmup,
+    quantity,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +35,8 @@ from specc.spec.quantities import BatchSize, Bytes, Duration, Percent, Quantity,
         ("2.5e3 steps", 2500, "steps"),
         ("3 epochs", 3, "epochs"),
         ("0.5%", Fraction(1, 2), "%"),
+        ("0.1x", Fraction(1, 10), "x"),
+        ("1e-2x", Fraction(1, 100), "x"),
         ("80 GiB", 80 * 2**30, "bytes"),
         ("450 GB/s", 450 * 10**9, "bytes/s"),
         ("48h", 48 * 3600, "seconds"),
@@ -45,6 +58,11 @@ def test_what_is_printed_reads_back_equal(number: int, prefix: str, unit: str) -
     assert quantity(str(found)) == found
 
 
+@pytest.mark.parametrize(("text", "printed"), [("0.1x", "0.1x"), ("0.10 x", "0.1x"), ("2x", "2x"), ("1e-2x", "0.01x")])
+def test_a_scale_is_printed_as_a_person_writes_it(text: str, printed: str) -> None:
+    assert str(TypeAdapter(LearningRateScale).validate_python(text)) == printed
+
+
 def test_no_warm_up_can_be_written() -> None:
     found: Quantity = TypeAdapter(Warmup).validate_python("0 steps")
     assert found.amount == 0
@@ -59,6 +77,10 @@ def test_no_warm_up_can_be_written() -> None:
         (Duration, "soon", "quantity"),
         (Duration, True, "quantity"),
         (Duration, None, "quantity"),
+        (LearningRateScale, 0.1, "quantity_unit"),
+        (LearningRateScale, "10%", "quantity_unit"),
+        (LearningRateScale, "0x", "quantity_positive"),
+        (Duration, "2x", "quantity_unit"),
         (Duration, "0 steps", "quantity_positive"),
         (Duration, "1.5 steps", "quantity_whole"),
         (BatchSize, "3 steps", "quantity_unit"),

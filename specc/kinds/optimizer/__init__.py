@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Discriminator
 
 from specc.kinds.optimizer.adamw import AdamW
+from specc.kinds.optimizer.muon import Muon
 
-OPTIMIZER = (AdamW,)
-Optimizer = Annotated[AdamW, Field()]
+OPTIMIZER = (AdamW, Muon)
+Optimizer = Annotated[AdamW | Muon, Discriminator("kind")]

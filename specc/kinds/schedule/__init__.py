@@ -6,6 +6,9 @@ from pydantic import Discriminator
 
 from specc.kinds.schedule.constant import Constant
 from specc.kinds.schedule.cosine import Cosine
+from specc.kinds.schedule.inverse_sqrt import InverseSqrt
+from specc.kinds.schedule.linear import Linear
+from specc.kinds.schedule.wsd import Wsd
 
-SCHEDULE = (Cosine, Constant)
-Schedule = Annotated[Cosine | Constant, Discriminator("kind")]
+SCHEDULE = (Cosine, Linear, Wsd, InverseSqrt, Constant)
+Schedule = Annotated[Cosine | Linear | Wsd | InverseSqrt | Constant, Discriminator("kind")]

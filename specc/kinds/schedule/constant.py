@@ -4,7 +4,7 @@ from typing import Literal
 
 from specc.ir.component import Component
 from specc.spec.base import Node, identity
-from specc.spec.quantities import Warmup, quantity
+from specc.spec.quantities import InSteps, Warmup, quantity
 
 
 class Constant(Node):
@@ -13,11 +13,11 @@ class Constant(Node):
     kind: Literal["constant"] = identity("The choice.")
     warmup: Warmup = identity("How long the learning rate rises.", quantity("1%"))
 
-    def lower(self, peak: float, warmup_steps: int, steps: int | None) -> Component:
+    def lower(self, peak: float, steps: int | None, in_steps: InSteps) -> Component:
         """`peak` in learning rate, lengths in optimizer steps."""
         return Component(
             kind="schedule/constant",
             template="train/schedule/constant.py.j2",
-            values={"peak": peak, "warmup": max(1, warmup_steps), "steps": steps},
+            values={"peak": peak, "warmup": max(1, in_steps(self.warmup)), "steps": steps},
             fields={"kind": self.kind},
         )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from specc.ir.component import Component
 from specc.spec.base import Node, identity
-from specc.spec.quantities import Warmup, quantity
+from specc.spec.quantities import InSteps, Warmup, quantity
 
 
 class Cosine(Node):
@@ -14,11 +14,12 @@ class Cosine(Node):
     warmup: Warmup = identity("How long the learning rate rises.", quantity("1%"))
     min_ratio: float = identity("Final learning rate as a share of the peak.", 0.1, ge=0.0, le=1.0)
 
-    def lower(self, peak: float, warmup_steps: int, steps: int | None) -> Component:
+    def lower(self, peak: float, steps: int | None, in_steps: InSteps) -> Component:
         """`peak` in learning rate, lengths in optimizer steps."""
+        warmup = max(1, in_steps(self.warmup))
         return Component(
             kind="schedule/cosine",
             template="train/schedule/cosine.py.j2",
-            values={"peak": peak, "floor": peak * self.min_ratio, "warmup": max(1, warmup_steps), "steps": steps},
+            values={"peak": peak, "floor": peak * self.min_ratio, "warmup": warmup, "steps": steps},
             fields={"kind": self.kind, "min_ratio": self.min_ratio},
         )

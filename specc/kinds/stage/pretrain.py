@@ -28,6 +28,12 @@ class SampleSpec(Node):
     tokens: int = execution("Tokens generated, within the context.", 64, ge=1)
 
 
+class PackingSpec(Node):
+    """How documents share a sequence."""
+
+    cross_document: bool = identity("Whether tokens read over the end of a document within their sequence.", True)
+
+
 class Pretrain(TrainingStage):
     """Next-token prediction from random weights (Radford et al. 2018, GPT, section 3.1)."""
 
@@ -35,6 +41,7 @@ class Pretrain(TrainingStage):
 
     kind: Literal["pretrain"] = identity("The choice.")
     validation: ValidationSpec = section("Loss on held-out documents.", default_factory=ValidationSpec)
+    packing: PackingSpec = section("How documents share a sequence.", default_factory=PackingSpec)
     sample: SampleSpec = section("Text generated at the end.", default_factory=SampleSpec)
 
     def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
@@ -54,6 +61,7 @@ class Pretrain(TrainingStage):
             context.model.parameters,
             None,
             validation_batches=self.validation.batches,
+            cross_document=self.packing.cross_document,
             sample_prompt=self.sample.prompt,
             sample_tokens=self.sample.tokens,
         )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from specc import ir
 from specc.diagnostics import At, Finding
 from specc.ir.component import Component
 from specc.kinds.optimizer import Optimizer
+from specc.kinds.optimizer.rule import check_rules
 from specc.kinds.schedule import Schedule
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import LANGUAGE_MODEL, Mention
@@ -38,7 +41,15 @@ class TrainingStage(Node):
     optimizer: Optimizer = section("The optimizer.")
     schedule: Schedule = section("The learning rate over time.")
     max_grad_norm: float | None = identity("Gradients are scaled down to this norm; none to leave them.", 1.0, gt=0.0)
-    precision: Literal["fp32", "bf16"] = numerics("Type that matrix products are computed in; states are fp32.", "bf16")
+    steps: Annotated[int, Field(ge=1)] | Literal["auto"] = execution(
+        "Optimizer steps. They follow from the duration; written out, they are checked.", "auto"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = numerics(
+        "Type that matrix products are computed in; states are fp32.", "bf16"
+    )
+    loss_scale: Annotated[float, Field(gt=0.0)] | Literal["dynamic"] | None = numerics(
+        "Factor that keeps small gradients within fp16; none without fp16.", None
+    )
     parallelism: Parallelism = section("How it is spread over devices.", default_factory=ParallelismSpec)
     checkpoint: CheckpointSpec = section("When the state is written.", default_factory=CheckpointSpec)
     log_every: Steps = execution("Distance between reported metrics.", quantity("10 steps"))
@@ -57,16 +68,19 @@ class TrainingStage(Node):
         return (self.data,)
 
     def check_training(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
-        """A batch that is no whole number of sequences, and a duration in epochs of data of unknown size.
+        """Values that contradict each other, broken batches, and epochs of data of unknown size.
 
         `datasets` gives the size in tokens by name.
         """
         at = ("stages", name)
+        yield from check_rules(self.optimizer.rules, (*at, "optimizer"))
+        yield from self._check_precision(name)
         batch = self.global_batch_size
         if batch.unit == "tokens" and batch.amount % context_length:
             yield _broken_batch(
                 batch, context_length, (At((*at, "global_batch_size")), At(("model", "context_length")))
             )
+        yield from self._check_one_step(name, context_length, datasets.get(self.data))
         unknown = self.data in datasets and datasets[self.data] is None
         if self.duration.unit == "epochs" and unknown and self.lowered:
             yield Finding(
@@ -84,15 +98,25 @@ class TrainingStage(Node):
         sequences = self.global_batch_size.amount
         if self.global_batch_size.unit == "tokens":
             sequences /= model.context_length
-        steps = self._steps(context, sequences * model.context_length)
-        warmup = _part_in_steps(self.schedule.warmup, steps, sequences * model.context_length)
+        tokens_per_step = sequences * model.context_length
+        steps = self._steps(context, tokens_per_step)
+
+        def in_steps(part: Quantity) -> int:
+            return _part_in_steps(part, steps, tokens_per_step)
+
+        rules = self.optimizer.lower()
+        decay: Quantity | None = getattr(self.schedule, "decay", None)
         return ir.Training(
             steps=steps,
             global_batch_size=int(sequences),
             context_length=model.context_length,
-            optimizer=self.optimizer.lower(),
-            schedule=self.schedule.lower(self.optimizer.learning_rate, warmup, steps),
-            warmup_steps=warmup,
+            optimizer=rules[-1].optimizer,
+            rules=rules,
+            schedule=self.schedule.lower(self.optimizer.learning_rate, steps, in_steps),
+            warmup_steps=in_steps(self.schedule.warmup),
+            decay_steps=0 if decay is None else in_steps(decay),
+            asserted_steps=None if self.steps == "auto" else self.steps,
+            loss_scale=self.loss_scale,
             max_grad_norm=self.max_grad_norm,
             precision=self.precision,
             requested=self.parallelism.lower(),
@@ -106,6 +130,32 @@ class TrainingStage(Node):
                 **options,
             },
         )
+
+    def _check_one_step(self, name: str, context_length: int, size: int | None) -> Iterator[Finding]:
+        """A duration that does not fill one batch; `size` is that of the data in tokens."""
+        batch, duration = self.global_batch_size, self.duration
+        step = batch.amount if batch.unit == "tokens" else batch.amount * context_length
+        in_data = Fraction(size or step)
+        asked = {"tokens": Fraction(1), "epochs": in_data, "steps": step}[duration.unit] * duration.amount
+        if asked < step:
+            yield Finding(
+                "SPC318",
+                f"a duration of {math.floor(asked):,} tokens is less than one step of {math.floor(step):,}",
+                (At(("stages", name, "duration")), At(("stages", name, "global_batch_size"))),
+                help=f"use `duration: 1 step` for {math.floor(step):,} tokens, or a smaller batch",
+            )
+
+    def _check_precision(self, name: str) -> Iterator[Finding]:
+        """fp16 without a scale for the loss, and a scale that nothing needs."""
+        at = ("stages", name)
+        precision, scale = At((*at, "precision")), At((*at, "loss_scale"))
+        if self.precision == "fp16" and self.loss_scale is None:
+            note = "gradients below 6e-8 are zero in fp16 (Micikevicius et al. 2018, arXiv:1710.03740, section 3.2)"
+            headline = "`fp16` needs a loss scale, and none is given"
+            yield Finding("SPC307", headline, (precision,), (note,), help="add `loss_scale: dynamic`")
+        if self.precision != "fp16" and self.loss_scale is not None:
+            headline = f"a loss scale is for `fp16`, and the precision is `{self.precision}`"
+            yield Finding("SPC314", headline, (scale, precision), help="leave `loss_scale` out")
 
     def derivations(self, name: str, context: StageContext, work: ir.Training) -> Iterator[ir.Derivation]:
         """The lengths of a stage in sequences and optimizer steps, with the sums that `lower_training` did."""

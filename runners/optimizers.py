@@ -1,0 +1,125 @@
+"""Optimizers by rules over the names of weights: several of PyTorch's behind one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runners.errors import RunError
+from runners.init import choose
+
+Group = dict[str, Any]
+"""Weights that an optimizer of PyTorch treats alike: `params` and what stands for all of them."""
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101); `weight_decay` is for matrices, vectors do not decay."""
+
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    scale: float = 1.0
+    """Times the learning rate of the schedule."""
+
+    def groups(self, weights: list[Tensor]) -> list[Group]:
+        """Matrices, then vectors, those that there are."""
+        matrices = [weight for weight in weights if weight.dim() >= 2]
+        vectors = [weight for weight in weights if weight.dim() < 2]
+        same = {"scale": self.scale, "betas": self.betas, "eps": self.eps}
+        split = ((matrices, self.weight_decay), (vectors, 0.0))
+        return [{"params": some, "weight_decay": decay, **same} for some, decay in split if some]
+
+    @staticmethod
+    def build(groups: list[Group]) -> torch.optim.Optimizer:
+        """The learning rate is set before each step."""
+        return torch.optim.AdamW(groups, lr=0.0, fused=True)
+
+
+@dataclass(frozen=True)
+class Muon:
+    """Muon (Jordan et al. 2024; Liu et al. 2025, arXiv:2502.16982): orthogonal steps, for matrices only."""
+
+    momentum: float
+    nesterov: bool
+    steps: int
+    """Newton-Schulz iterations."""
+    step_size: str
+    """`match_rms_adamw`: 0.2 sqrt(longer side). `original`: sqrt(rows / columns) of a tall matrix, else 1."""
+    weight_decay: float
+    scale: float = 1.0
+    """Times the learning rate of the schedule."""
+
+    def groups(self, weights: list[Tensor]) -> list[Group]:
+        """All in one; RunError for a weight that is no matrix."""
+        for weight in weights:
+            if weight.dim() != 2:
+                raise RunError(f"Muon takes matrices, and a rule gives it a weight of shape {tuple(weight.shape)}")
+        settings = {"momentum": self.momentum, "nesterov": self.nesterov, "ns_steps": self.steps}
+        more = {"adjust_lr_fn": self.step_size, "weight_decay": self.weight_decay, "scale": self.scale}
+        return [{"params": weights, **settings, **more}]
+
+    @staticmethod
+    def build(groups: list[Group]) -> torch.optim.Optimizer:
+        """The learning rate is set before each step."""
+        return torch.optim.Muon(groups, lr=0.0)
+
+
+Rules = Sequence[tuple[str, AdamW | Muon]]
+"""Patterns over names in order; the first that matches a weight decides."""
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """Several optimizers of PyTorch, which share no weight, as one."""
+
+    parts: tuple[torch.optim.Optimizer, ...]
+
+    @property
+    def param_groups(self) -> list[Group]:
+        """The groups of all parts."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """One step of each part."""
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes back."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state; ValueError for that of other optimizers."""
+        saved = state.get("parts", ())
+        if len(saved) != len(self.parts):
+            raise ValueError(f"{len(saved)} optimizers were saved, and there are {len(self.parts)}")
+        for part, one in zip(self.parts, saved, strict=True):
+            part.load_state_dict(one)
+
+
+def optimizers(model: nn.Module, rules: Rules) -> Optimizers:
+    """Each weight goes to the first rule that matches its name.
+
+    RunError for a weight without a rule; a last rule `*` that nothing is left for is no mistake.
+    """
+    patterns = [pattern for pattern, _ in rules]
+    taken: list[list[Tensor]] = [[] for _ in rules]
+    for name, weight in model.named_parameters():
+        taken[choose(patterns, name)].append(weight)
+    groups: dict[type[AdamW | Muon], list[Group]] = {}
+    for weights, (pattern, settings) in zip(taken, rules, strict=True):
+        if weights:
+            groups.setdefault(type(settings), []).extend(settings.groups(weights))
+        elif pattern != "*":
+            raise RunError(f"no weight is left for the rule `{pattern}` of the optimizer")
+    return Optimizers(tuple(kind.build(some) for kind, some in groups.items()))

@@ -1,0 +1,185 @@
+"""Rules of optimizers, held against the weights of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from specc.diagnostics import At, Finding
+from specc.diagnostics.diagnostic import Path
+from specc.diagnostics.near import nearest
+from specc.ir import Component, Experiment, OptimizerRule, Plan, Stage, Training, Weight
+
+_TABLES = ("embedding.", "position_embedding.", "lm_head.")
+_SAFE_RATE = 3e-4
+"""A learning rate of AdamW for examples: within a factor of five of GPT-3's at every size."""
+
+
+def check_rules(experiment: Experiment) -> Iterator[Finding]:
+    """Patterns that match no weight, and rules whose weights all went to an earlier one."""
+    for stage, work in _with_rules(experiment):
+        names = [weight.name for weight in work.trained(experiment.model)]
+        for index, rule in enumerate(work.rules[:-1]):
+            matched = [name for name in names if rule.takes(name)]
+            if not matched:
+                yield _no_weight(stage, index, rule, names)
+            elif all(_owner(name, work.rules) < index for name in matched):
+                yield _taken_before(stage, index, work.rules, names)
+
+
+def check_muon(experiment: Experiment) -> Iterator[Finding]:
+    """An optimizer for matrices that is given something else, or the tables at both ends of the model."""
+    for stage, work in _with_rules(experiment):
+        trained = work.trained(experiment.model)
+        given = [weight for weight in trained if _for_matrices(work.optimizer_of(weight.name))]
+        others = [weight for weight in given if len(weight.sizes) != 2]
+        if others:
+            yield _vectors(stage, work, others, [weight.name for weight in trained if weight not in others])
+        tables = [w.name for w in given if w.name.startswith(_TABLES) and len(w.sizes) == 2 and not work.adapter]
+        if tables:
+            yield _tables(stage, work, tables)
+
+
+def check_engine_rules(plan: Plan) -> Iterator[Finding]:
+    """Rules that the configuration of an engine has no words for."""
+    for stage, work in _with_rules(plan.experiment):
+        layout = plan.stage(stage.name).layout
+        if stage.lowered and layout is not None and layout.engine == "deepspeed":
+            where = "rules" if len(work.rules) > 1 else "kind"
+            yield Finding(
+                "SPC319",
+                "a configuration of DeepSpeed knows one AdamW for all weights: `optimizer` is left out of it",
+                (At(("stages", stage.name, "optimizer", where)),),
+                ("the program hands over what the rules say",),
+                severity="note",
+            )
+
+
+def _with_rules(experiment: Experiment) -> Iterator[tuple[Stage, Training]]:
+    """Stages with more than one AdamW for everything."""
+    for stage in experiment.stages:
+        work = stage.work
+        if isinstance(work, Training) and (len(work.rules) > 1 or _for_matrices(work.optimizer)):
+            yield stage, work
+
+
+def _for_matrices(optimizer: Component) -> bool:
+    return bool(optimizer.values.get("matrices_only", False))
+
+
+def _owner(name: str, rules: Sequence[OptimizerRule]) -> int:
+    """Index of the rule that a weight goes to."""
+    return next(index for index, rule in enumerate(rules) if rule.takes(name))
+
+
+def _at(stage: Stage, *path: str | int) -> Path:
+    return ("stages", stage.name, "optimizer", *path)
+
+
+def _no_weight(stage: Stage, index: int, rule: OptimizerRule, names: list[str]) -> Finding:
+    known = _patterns(names)
+    near = nearest(rule.match, known)
+    ends = sorted({f"`*.{name.rpartition('.')[2]}`" for name in names})
+    help_text = (
+        f"did you mean `{near}`?" if near else f"names of weights end in {', '.join(ends)}, such as `{names[0]}`"
+    )
+    headline = f"pattern `{rule.match}` matches no weight"
+    return Finding("SPC306", headline, (At(_at(stage, "rules", index, "match")),), help=help_text)
+
+
+def _patterns(names: Iterable[str]) -> list[str]:
+    """Patterns that match something: beginnings and ends of names, the numbers of blocks left open."""
+    found: dict[str, None] = {}
+    for name in names:
+        parts = ["*" if part.isdigit() else part for part in name.split(".")]
+        for cut in range(1, len(parts)):
+            found |= {f"*.{'.'.join(parts[cut:])}": None, f"{'.'.join(parts[:cut])}.*": None}
+        found[".".join(parts)] = None
+    return list(found)
+
+
+def _taken_before(stage: Stage, index: int, rules: Sequence[OptimizerRule], names: list[str]) -> Finding:
+    rule = rules[index]
+    matched = [name for name in names if rule.takes(name)]
+    first = min(_owner(name, rules) for name in matched)
+    moved = [rule, *(other for place, other in enumerate(rules) if place != index)]
+    kept = {_owner(name, moved) for name in names}
+    # After the move, the rules that had weights before it must still have some.
+    works = all(place + 1 in kept for place in {_owner(name, rules) for name in names} if place < index)
+    return Finding(
+        "SPC312",
+        f"rule `{rule.match}` takes nothing: its {_count(len(matched), 'weight')} went to rules before it",
+        (At(_at(stage, "rules", index, "match")), At(_at(stage, "rules", first, "match"), "the first match decides")),
+        help=f"put it before `{rules[first].match}`" if works else "leave it out, or narrow the rules before it",
+    )
+
+
+def _vectors(stage: Stage, work: Training, others: list[Weight], spared: list[str]) -> Finding:
+    """The rules of the help take all of `others` and none of the weights that are `spared`."""
+    vectors = all(len(weight.sizes) < 2 for weight in others)
+    what = _count(len(others), "vector" if vectors else "weight") + ("" if vectors else " of other shapes")
+    headline = f"`muon` takes matrices, and it is given {what}"
+    rate = work.optimizer.fields["learning_rate"] if _like_adamw(work.optimizer) else _SAFE_RATE
+    adamw = f"optimizer: {{kind: adamw, learning_rate: {_yaml(rate)}}}"
+    patterns = _covering([weight.name for weight in others], spared)
+    rules = ", ".join(f'{{match: "{pattern}", {adamw}}}' for pattern in patterns)
+    places = tuple(At(_at(stage, *place)) for place in _places(work, [weight.name for weight in others]))
+    return Finding("SPC305", headline, places, help=f"send them to AdamW, first in `rules`: {rules}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' if number != 1 else ''}"
+
+
+def _like_adamw(optimizer: Component) -> bool:
+    """Whether learning rates mean what they mean for AdamW."""
+    return optimizer.fields.get("step_size") != "original"
+
+
+def _yaml(number: float) -> str:
+    """A number that YAML 1.2 reads as one: 6.0e-4."""
+    digits, _, exponent = repr(float(number)).partition("e")
+    return f"{number}" if not exponent else f"{digits if '.' in digits else digits + '.0'}e{int(exponent)}"
+
+
+def _tables(stage: Stage, work: Training, tables: list[str]) -> Finding:
+    listed = " and ".join(f"`{name}`" for name in tables)
+    return Finding(
+        "SPC311",
+        f"`muon` is for the matrices inside the model, and it is given {listed}",
+        tuple(At(_at(stage, *place)) for place in _places(work, tables)),
+        ("rows of a table are looked up one by one, and an orthogonal step mixes them (Jordan et al. 2024)",),
+        help="send them to AdamW by rules such as " + ", ".join(f'`match: "{name}"`' for name in tables),
+        severity="warning",
+    )
+
+
+def _places(work: Training, names: list[str]) -> Iterator[Path]:
+    """Where the rules stand that gave these weights away."""
+    for index in sorted({_owner(name, work.rules) for name in names}):
+        yield ("kind",) if index == len(work.rules) - 1 else ("rules", index, "match")
+
+
+def _covering(names: list[str], spared: list[str]) -> list[str]:
+    """Few patterns that match every one of `names` and none of `spared`."""
+    left, chosen = list(names), []
+    while left:
+        choices = {pattern for name in left for pattern in _ends(name)}
+        legal = [pattern for pattern in choices if not any(fnmatchcase(name, pattern) for name in spared)]
+        best = min(
+            legal, key=lambda pattern: (-sum(fnmatchcase(name, pattern) for name in left), len(pattern), pattern)
+        )
+        chosen.append(best)
+        left = [name for name in left if not fnmatchcase(name, best)]
+    return chosen
+
+
+def _ends(name: str) -> Iterator[str]:
+    """The name, and patterns for its ends: `*.bias`, `*norm.weight`."""
+    yield name
+    yield f"*{name}"
+    for index, mark in enumerate(name):
+        if mark in "._":
+            yield f"*{name[index:]}"
+        if mark == "_":
+            yield f"*{name[index + 1 :]}"
