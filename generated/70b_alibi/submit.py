@@ -28,6 +28,8 @@ JOBS = (
         constraint=None,
         reservation=None,
         exclude=(),
+        requeue=True,
+        signal_delay=120,  # seconds
     ),
     Job(
         stage="sft",
@@ -46,6 +48,8 @@ JOBS = (
         constraint=None,
         reservation=None,
         exclude=(),
+        requeue=True,
+        signal_delay=120,  # seconds
     ),
     Job(
         stage="dpo",
@@ -64,6 +68,8 @@ JOBS = (
         constraint=None,
         reservation=None,
         exclude=(),
+        requeue=True,
+        signal_delay=120,  # seconds
     ),
     Job(
         stage="evaluate",
@@ -82,6 +88,8 @@ JOBS = (
         constraint=None,
         reservation=None,
         exclude=(),
+        requeue=True,
+        signal_delay=120,  # seconds
     ),
     Job(
         stage="export",
@@ -100,6 +108,8 @@ JOBS = (
         constraint=None,
         reservation=None,
         exclude=(),
+        requeue=True,
+        signal_delay=120,  # seconds
     ),
 )
 

@@ -28,6 +28,8 @@ JOBS = (
         constraint=None,
         reservation=None,
         exclude=(),
+        requeue=True,
+        signal_delay=120,  # seconds
     ),
     Job(
         stage="evaluate",
@@ -46,6 +48,8 @@ JOBS = (
         constraint=None,
         reservation=None,
         exclude=(),
+        requeue=True,
+        signal_delay=120,  # seconds
     ),
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from specc import ir
 from specc.diagnostics import Diagnostic
-from specc.driver import Outcome, check
+from specc.driver import Outcome, Wishes, check
 
 EIGHT = "cluster: {device: h100_sxm, devices_per_node: 8}"
 
@@ -15,7 +15,7 @@ def outcome(folder: Path, text: str, *, emitting: bool = False) -> Outcome:
     """What specc makes of a spec that extends the smallest preset."""
     path = folder / "spec.yaml"
     path.write_text(f"extends: presets/tiny.yaml\n{text}\n", encoding="utf-8")
-    return check(path, emitting=emitting)
+    return check(path, wishes=Wishes(emitting=emitting))
 
 
 def found(folder: Path, text: str, code: str) -> list[Diagnostic]:
