@@ -38,6 +38,7 @@ generated: .venv/installed
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.start_up
 	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.mutated_specs
 
 # torch first: what depends on it must find the build that the pin chose.
 .venv/installed: pyproject.toml constraints.txt

@@ -19,7 +19,7 @@ from specc.diagnostics import Diagnostic, Finding
 from specc.diagnostics.across import across
 from specc.diagnostics.levels import UNSAID, Levels, heard, levelled
 from specc.passes import PASSES
-from specc.planning import DEVICES, check_device, plan_experiment, predictions
+from specc.planning import DEVICES, check_device, plan_experiment
 from specc.source import Source, SpecErrors, read
 from specc.spec.lower import check as check_spec
 from specc.spec.lower import lower
@@ -187,5 +187,7 @@ def _joined(source: Source, found: tuple[Variant, ...], outcomes: tuple[Outcome,
 
 
 def _predictions(plan: ir.Plan) -> dict[str, dict[str, float | None]]:
+    from specc.planning.report import predictions
+
     parameters = plan.experiment.model.parameters
     return {stage.stage: predictions(stage, parameters) for stage in plan.stages}

@@ -69,7 +69,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Stable text: keys in the order of declaration, a newline at the end."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(vars(self), default=vars, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read(folder: Path) -> Manifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,21 +47,26 @@ def rules(model: ir.Model) -> tuple[Rule, ...]:
     """Few patterns that give every weight its distribution: exceptions first, the most common one last."""
     drawn = {weight.name: weight.init for weight in model.weights()}
     usual = Counter(drawn.values()).most_common(1)[0][0]
+    alike: dict[str, set[ir.Initialisation]] = {}
+    for name, init in drawn.items():
+        for suffix in _suffixes(name):
+            alike.setdefault(suffix, set()).add(init)
     found: dict[str, str] = {}
     for name, init in drawn.items():
         if init != usual:
-            found.setdefault(_pattern(name, drawn), _draw(init))
+            found.setdefault(_pattern(name, alike), _draw(init))
     return (*(Rule(pattern, draw) for pattern, draw in found.items()), Rule("*", _draw(usual)))
 
 
-def _pattern(name: str, drawn: Mapping[str, ir.Initialisation]) -> str:
+def _pattern(name: str, alike: Mapping[str, set[ir.Initialisation]]) -> str:
     """The most general suffix of a name that only weights of the same distribution have."""
+    return next((f"*{suffix}" for suffix in _suffixes(name) if len(alike[suffix]) == 1), name)
+
+
+def _suffixes(name: str) -> Iterator[str]:
+    """Of `layers.0.norm.weight`: `.weight`, `.norm.weight`, `.0.norm.weight`."""
     parts = name.split(".")
-    for start in range(len(parts) - 1, 0, -1):
-        suffix = "." + ".".join(parts[start:])
-        if len({init for other, init in drawn.items() if other.endswith(suffix)}) == 1:
-            return f"*{suffix}"
-    return name
+    return ("." + ".".join(parts[start:]) for start in range(len(parts) - 1, 0, -1))
 
 
 def _draw(init: ir.Initialisation) -> str:

@@ -156,11 +156,10 @@ class _Attachment:
                 blank = [""] if self._after_blank(offset) else []
                 self._own_line(offset).extend([*blank, comment])
         for member, around in zip(self.members, self.around, strict=True):
-            if around[-1].is_block and member is not around[-1].members[0] and self._after_blank(member.start):
+            # Before the first thing of a section a blank line says something only where it follows a comment.
+            stands_alone = member is around[-1].members[0] and not member.leading
+            if around[-1].is_block and not stands_alone and self._after_blank(member.start):
                 member.leading.append("")
-        first = self.members[0] if self.members else None
-        if first is not None and first.leading and self._after_blank(first.start):
-            first.leading.append("")
 
     def _walk(self, value: Value, around: tuple[Value, ...]) -> None:
         for member in value.members:

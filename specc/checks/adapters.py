@@ -12,9 +12,10 @@ from specc.ir import Experiment, Training
 def check_targets(experiment: Experiment) -> Iterator[Finding]:
     """A target that is the name of no projection."""
     modules = {
-        weight.name.split(".")[-2]
-        for weight in experiment.model.weights()
-        if len(weight.sizes) == 2 and "." in weight.name
+        f"{prefix}{weight.name}".split(".")[-2]
+        for _, prefix, component in experiment.model.counted()
+        for weight in component.weights
+        if len(weight.sizes) == 2
     }
     for stage in experiment.stages:
         if not isinstance(stage.work, Training) or stage.work.adapter is None:

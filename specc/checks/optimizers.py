@@ -13,6 +13,8 @@ from specc.ir import Component, Experiment, OptimizerRule, Plan, Stage, Training
 _TABLES = ("embedding.", "position_embedding.", "lm_head.")
 _SAFE_RATE = 3e-4
 """A learning rate of AdamW for examples: within a factor of five of GPT-3's at every size."""
+_MOST_RULES = 64
+"""Weights in blocks that are not treated alike: beyond this nobody writes the rules by hand."""
 
 
 def check_rules(experiment: Experiment) -> Iterator[Finding]:
@@ -34,7 +36,8 @@ def check_muon(experiment: Experiment) -> Iterator[Finding]:
         given = [weight for weight in trained if _for_matrices(work.optimizer_of(weight.name))]
         others = [weight for weight in given if len(weight.sizes) != 2]
         if others:
-            yield _vectors(stage, work, others, [weight.name for weight in trained if weight not in others])
+            names = {weight.name for weight in others}
+            yield _vectors(stage, work, others, [weight.name for weight in trained if weight.name not in names])
         tables = [w.name for w in given if w.name.startswith(_TABLES) and len(w.sizes) == 2 and not work.adapter]
         if tables:
             yield _tables(stage, work, tables)
@@ -91,7 +94,7 @@ def _patterns(names: Iterable[str]) -> list[str]:
     """Patterns that match something: beginnings and ends of names, the numbers of blocks left open."""
     found: dict[str, None] = {}
     for name in names:
-        parts = ["*" if part.isdigit() else part for part in name.split(".")]
+        parts = _open(name).split(".")
         for cut in range(1, len(parts)):
             found |= {f"*.{'.'.join(parts[cut:])}": None, f"{'.'.join(parts[:cut])}.*": None}
         found[".".join(parts)] = None
@@ -121,9 +124,12 @@ def _vectors(stage: Stage, work: Training, others: list[Weight], spared: list[st
     headline = f"`muon` takes matrices, and it is given {what}"
     rate = work.optimizer.fields["learning_rate"] if _like_adamw(work.optimizer) else _SAFE_RATE
     adamw = f"optimizer: {{kind: adamw, learning_rate: {_yaml(rate)}}}"
-    patterns = _covering([weight.name for weight in others], spared)
+    names = [weight.name for weight in others]
+    folded, kept = _folded(names, spared)
+    patterns = _covering(folded, kept) if len(folded) <= _MOST_RULES else folded[:1]
     rules = ", ".join(f'{{match: "{pattern}", {adamw}}}' for pattern in patterns)
-    places = tuple(At(_at(stage, *place)) for place in _places(work, [weight.name for weight in others]))
+    rules += "" if len(folded) <= _MOST_RULES else ", and so on for each of them"
+    places = tuple(At(_at(stage, *place)) for place in _places(work, names))
     return Finding("SPC305", headline, places, help=f"send them to AdamW, first in `rules`: {rules}")
 
 
@@ -158,6 +164,21 @@ def _places(work: Training, names: list[str]) -> Iterator[Path]:
     """Where the rules stand that gave these weights away."""
     for index in sorted({_owner(name, work.rules) for name in names}):
         yield ("kind",) if index == len(work.rules) - 1 else ("rules", index, "match")
+
+
+def _folded(names: list[str], spared: list[str]) -> tuple[list[str], list[str]]:
+    """Both with one name for all blocks, `layers.*.norm.weight`, but for names that are on both sides then."""
+    torn = {_open(name) for name in names} & {_open(name) for name in spared}
+
+    def fold(listed: list[str]) -> list[str]:
+        return list(dict.fromkeys(name if _open(name) in torn else _open(name) for name in listed))
+
+    return fold(names), fold(spared)
+
+
+def _open(name: str) -> str:
+    """The pattern of a name in whatever block."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def _covering(names: list[str], spared: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from specc import ir
-from specc.cli.queries import PlainError
+from specc.cli.show import PlainError
 from specc.driver import Watch, unwatched
 
 DUMP = click.option(

@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from specc.cli.show import PlainError
 
 if TYPE_CHECKING:
     from specc.store.sync import SyncReport
@@ -17,14 +19,6 @@ _UNBOUNDED = 100_000
 STATES = ("running", "finished", "failed", "interrupted")
 _PATIENCE_SECONDS = 1.0
 FORMATS = ("table", "csv", "json", "markdown")
-
-
-class PlainError(click.ClickException):
-    """A mistake of the user: one line on stderr, exit code 1."""
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print `error: ...`."""
-        click.echo(f"error: {self.format_message()}", file=file, err=file is None)
 
 
 def _runs_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -175,3 +169,6 @@ def _print_lines(lines: list[Any]) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+COMMANDS: tuple[click.Command, ...] = (runs, compare, sql, sync)

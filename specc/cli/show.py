@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 _WORDS = ("new", "changed", "removed", "unchanged")
 _MOST_LINES = 20
+
+
+class PlainError(click.ClickException):
+    """A mistake of the user: one line on stderr, exit code 1."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print `error: ...`."""
+        click.echo(f"error: {self.format_message()}", file=file, err=file is None)
 
 
 def colours(stream: object) -> bool:

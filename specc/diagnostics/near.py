@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 _LETTERS_PER_SLIP = 6
 """One slip in a short word, two in a word of twelve letters."""
+_LEAST_LETTERS = 4
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
@@ -20,10 +21,12 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 
 def slip(word: str, choices: Iterable[str]) -> str | None:
     """The choice from which `word` differs by slips of the keyboard: a letter left out, doubled, wrong, exchanged."""
-    lowered = word.lower()
-    near = [(distance(lowered, choice.lower()), choice) for choice in choices]
-    allowed = [(far, choice) for far, choice in near if far <= max(1, len(choice) // _LETTERS_PER_SLIP)]
-    return min(allowed, key=lambda pair: pair[0])[1] if allowed else None
+    return min(_slips(word, choices), default=(0, None), key=lambda pair: pair[0])[1]
+
+
+def is_surely(word: str, meant: str, choices: Iterable[str]) -> bool:
+    """Whether `word` can only have been meant to be that choice: in a short word one letter may make another one."""
+    return len(meant) >= _LEAST_LETTERS and [choice for _, choice in _slips(word, choices)] == [meant]
 
 
 def distance(a: str, b: str) -> int:
@@ -42,6 +45,12 @@ def distance(a: str, b: str) -> int:
             row.append(best)
         before = above
     return row[-1]
+
+
+def _slips(word: str, choices: Iterable[str]) -> list[tuple[int, str]]:
+    """Choices within the slips that a word of their length may have, each with its distance."""
+    near = [(distance(word.lower(), choice.lower()), choice) for choice in choices]
+    return [(far, choice) for far, choice in near if far <= max(1, len(choice) // _LETTERS_PER_SLIP)]
 
 
 def _longer(word: str, end: str, choices: list[str]) -> str | None:

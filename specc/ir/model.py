@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from specc.ir.component import Component, Dimension, Weight
 
@@ -52,34 +52,39 @@ class Model:
 
     def placed(self) -> Iterator[tuple[str, Component]]:
         """Every component with its canonical prefix, blocks unrolled, in the order of `named_parameters()`."""
-        yield "embedding.", self.embedding
-        yield "position_embedding.", self.position
+        yield from self._before
         index = 0
         for layer in self.layers:
             for _ in range(layer.count):
                 for name, component in layer.parts:
                     yield f"layers.{index}.{name}.", component
                 index += 1
-        yield "norm.", self.norm
-        yield "lm_head.", self.head
+        yield from self._after
 
     def weights(self) -> Iterator[Weight]:
         """Every parameter under its canonical name."""
         for prefix, component in self.placed():
             for weight in component.weights:
-                yield replace(weight, name=prefix + weight.name)
+                yield Weight(prefix + weight.name, weight.shape, weight.sizes, weight.init, weight.split)
+
+    def counted(self) -> Iterator[tuple[int, str, Component]]:
+        """Every component once for all equal blocks: how many there are, and its prefix in the first of them."""
+        index = 0
+        yield from ((1, prefix, component) for prefix, component in self._before)
+        for layer in self.layers:
+            yield from ((layer.count, f"layers.{index}.{name}.", component) for name, component in layer.parts)
+            index += layer.count
+        yield from ((1, prefix, component) for prefix, component in self._after)
 
     @property
     def parameters(self) -> int:
         """Total number of parameters; tied ones count once."""
-        outside = (self.embedding, self.position, self.norm, self.head)
-        inside = sum(layer.count * layer.parameters for layer in self.layers)
-        return sum(component.parameters for component in outside) + inside
+        return sum(count * component.parameters for count, _, component in self.counted())
 
     @property
     def active_parameters(self) -> int:
         """Parameters that one token uses: all of them where every kind is dense."""
-        return self.parameters - sum(part.inactive_parameters for _, part in self.placed())
+        return self.parameters - sum(count * part.inactive_parameters for count, _, part in self.counted())
 
     @property
     def embedding_parameters(self) -> int:
@@ -91,24 +96,33 @@ class Model:
 
         The causal mask is not counted as a saving (Chowdhery et al. 2022, PaLM, appendix B).
         """
-        return sum(part.matmul_flops + part.score_flops * context_length for _, part in self.placed())
+        return sum(count * (part.matmul_flops + part.score_flops * context_length) for count, _, part in self.counted())
 
     @property
     def kv_cache_values_per_token(self) -> int:
         """Values that decoding keeps per token, all layers."""
-        return sum(part.kv_cache_values for _, part in self.placed())
+        return sum(count * part.kv_cache_values for count, _, part in self.counted())
+
+    @property
+    def _before(self) -> tuple[tuple[str, Component], ...]:
+        return (("embedding.", self.embedding), ("position_embedding.", self.position))
+
+    @property
+    def _after(self) -> tuple[tuple[str, Component], ...]:
+        return (("norm.", self.norm), ("lm_head.", self.head))
 
 
 def check_model(model: Model) -> None:
     """Assert what every pass must keep true: unique names, positive sizes, one letter for one size."""
-    names = [weight.name for weight in model.weights()]
+    weights = [(prefix, weight) for _, prefix, component in model.counted() for weight in component.weights]
+    names = [prefix + weight.name for prefix, weight in weights]
     assert len(names) == len(set(names)), "two weights share a name"
     sizes: dict[str, int] = {}
     for dimension in model.dimensions:
         assert sizes.setdefault(dimension.letter, dimension.size) == dimension.size, f"two sizes for {dimension.letter}"
-    for weight in model.weights():
+    for prefix, weight in weights:
         for text, size in zip(weight.shape, weight.sizes, strict=True):
             product = 1
             for letter in text.split("*"):
                 product *= sizes[letter]
-            assert product == size > 0, f"{weight.name}: {text} is {product}, not {size}"
+            assert product == size > 0, f"{prefix}{weight.name}: {text} is {product}, not {size}"

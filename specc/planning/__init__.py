@@ -1,7 +1,6 @@
 """The plan before the run: bytes, seconds and dollars of every stage, and the layout with its reasons."""
 
 from specc.planning.catalogue import DEVICES, check_device, device
-from specc.planning.report import predictions, render, to_json
 from specc.planning.search import plan_experiment, plan_stage
 
-__all__ = ["DEVICES", "check_device", "device", "plan_experiment", "plan_stage", "predictions", "render", "to_json"]
+__all__ = ["DEVICES", "check_device", "device", "plan_experiment", "plan_stage"]

@@ -63,7 +63,7 @@ def _definitions(language: Language) -> dict[str, Schema]:
     found = {section.name: _mapping(section) for section in language.sections.values()}
     found |= {name: _choice(name, members, language) for name, members in language.sets.items()}
     found |= {f"needs.{section.name}": _needs(section) for section in language.sections.values()}
-    found |= {f"needs.{name}": _needs_of_choice(members) for name, members in language.sets.items()}
+    found |= {f"needs.{name}": _needs_of_choice(members, language) for name, members in language.sets.items()}
     return found
 
 
@@ -112,7 +112,8 @@ def _choice(name: str, members: tuple[str, ...], language: Language) -> Schema:
     ]
     chosen = [{"if": _is(member), "then": _reference(member)} for member in members]
     left_open = {"if": {"not": {"required": ["kind"]}}, "then": {"anyOf": [_reference(member) for member in members]}}
-    meaning = f"Which {name}."
+    usual = [kind["const"] for member, kind in zip(members, kinds, strict=True) if language.sections[member].is_default]
+    meaning = f"Which {name}." + (f" Default: {usual[0]}." if usual else "")
     return {
         "type": "object",
         "properties": {"kind": {"description": meaning, "oneOf": kinds}},
@@ -131,9 +132,15 @@ def _needs(section: Section) -> Schema:
     return {"if": {"not": _EXTENDING}, "then": {"required": required, "properties": below}}
 
 
-def _needs_of_choice(members: tuple[str, ...]) -> Schema:
-    chosen = [{"if": _is(member), "then": _reference(f"needs.{member}")} for member in members]
-    return {"if": {"not": _EXTENDING}, "then": {"required": ["kind"], "allOf": chosen}}
+def _needs_of_choice(members: tuple[str, ...], language: Language) -> Schema:
+    """Where no preset can have the kind, none means the kind that is the default, or is a mistake."""
+    chosen: list[Schema] = [{"if": _is(member), "then": _reference(f"needs.{member}")} for member in members]
+    usual = next((member for member in members if language.sections[member].is_default), None)
+    if usual is None:
+        return {"if": {"not": _EXTENDING}, "then": {"required": ["kind"], "allOf": chosen}}
+    both = {"allOf": [_reference(usual), _reference(f"needs.{usual}")]}
+    without = {"if": {"not": {"required": ["kind"]}}, "then": both}
+    return {"if": {"not": _EXTENDING}, "then": {"allOf": [*chosen, without]}}
 
 
 def _needs_below(takes: Schema) -> Schema:

@@ -20,12 +20,13 @@ How to read the tables:
 - **key** is what stands in the YAML. `NAME` in a path is a name of your choice, `[]` an item of a list.
 - **takes** is the type, with its limits. A link leads to the section that stands there; where a section has kinds, the
   key `kind` says which. A *word* is text without blanks; *nothing* is `null`.
-- **default** is what a key that is left out stands for; `required` means that it may not be left out.
+- **default** is what a key that is left out stands for, *its defaults* a section with every key left out; `required`
+  means that it may not be left out.
 - **class** says what a change of the key means: *identity* makes another experiment; *numerics* is the same experiment,
   not bit for bit; *execution* is where and how it runs; *annotation* is for people; a *section* holds further keys.
 
 Every mapping may also hold `extends`: the path of a preset, or a list of them, laid below what the mapping itself says.
-A quantity carries its unit, as in `2T tokens`, `500 steps`, `1%`, `80 GiB` or `48h`; a bare number is refused.
+A quantity carries its unit, as in `2T tokens`, `500 steps`, `1%`, `0.1x`, `80 GiB` or `48h`; a bare number is refused.
 Counts take the prefixes K, M, B, T (powers of 1,000) and Ki, Mi, Gi (powers of 1,024)."""
 
 
@@ -143,7 +144,8 @@ def _table(section: Section, page: str, places: _Places) -> str:
         takes = re.sub(
             r"a mapping, `([^`]+)`", lambda found: _link(found[1], found[1], page, places), words.takes(key.takes)
         )
-        meaning = "Chooses this kind." if key.name == "kind" and section.kind else key.meaning
+        chooses = "Chooses this kind." if key.required else "Chooses this kind, as does leaving it out."
+        meaning = chooses if key.name == "kind" and section.kind else key.meaning
         example = f" Example: {_code(words.written(key.examples[0]))}" if key.examples else ""
         rows.append((f"`{key.name}`", takes, words.default(key), key.effect, meaning + example))
     return _rows(("key", "takes", "default", "class", "meaning"), rows)

@@ -19,6 +19,7 @@ from specc.spec.spec import Spec
 Schema = dict[str, Any]
 DEFS = "#/$defs/"
 ROOT = "spec"
+_NOT_RUN = "Checked, planned and locked; this version of specc has no code for it."
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Section:
     kind: str | None
     doc: str
     keys: tuple[Key, ...]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the kind of a mapping that names none."""
+        return any(key.name == "kind" and not key.required for key in self.keys)
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,17 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _names(models: tuple[type[BaseModel], ...]) -> dict[type[BaseModel], str]:
-    """A name for each model; of two that would share one, each says which file it is from."""
+    """A name for each model; of two that would share one, only the kind in the file of its name has it."""
     short = [_name(model) for model in models]
-    return {
-        model: name if short.count(name) == 1 else f"{model.__module__.rpartition('.')[2]}_{name}"
-        for model, name in zip(models, short, strict=True)
-    }
+    named = {}
+    for model, name in zip(models, short, strict=True):
+        file = model.__module__.rpartition(".")[2]
+        named[model] = name if short.count(name) == 1 or file == _kind(model) else f"{file}_{name}"
+    names = list(named.values())
+    sets = {name.partition(".")[0] for name in names if "." in name}
+    taken = [name for name in names if names.count(name) > 1 or name in sets]
+    assert not taken, f"name these classes otherwise: {taken}"
+    return named
 
 
 def _name(model: type[BaseModel]) -> str:
@@ -140,23 +151,31 @@ def _section(
     required = schema.get("required", ())
     for name, info in fields(model).items():
         takes = _clean(schema["properties"][name], names, sets)
-        general = tuple(takes.pop("examples", ()))
+        general = tuple(
+            example for option in (takes, *takes.get("anyOf", ())) for example in option.pop("examples", ())
+        )
         examples = found.get((model, name), general)[:3]
         examples = () if "const" in takes else examples
         extra = info.json_schema_extra
         assert isinstance(extra, dict)
         effect, meaning = str(extra["effect"]), info.description or ""
         keys.append(Key(name, meaning, effect, takes, name in required, _default(info), examples))
-    # The kind first: it decides which other keys there are.
-    keys.sort(key=lambda key: key.name != "kind")
-    return Section(called, _kind(model), cleandoc(model.__doc__ or ""), tuple(keys))
+    if _kind(model) is not None:
+        # The kind decides which other keys there are; a class has those first that it shares, needed or not.
+        keys.sort(key=lambda key: (key.name != "kind", not key.required))
+    return Section(called, _kind(model), _doc(model), tuple(keys))
+
+
+def _doc(model: type[BaseModel]) -> str:
+    doc = cleandoc(model.__doc__ or "")
+    return doc if getattr(model, "lowered", True) else f"{doc}\n\n{_NOT_RUN}"
 
 
 def _default(info: FieldInfo) -> Any:
     return None if info.is_required() else plain(info.get_default(call_default_factory=True))
 
 
-_DROPPED = ("title", "effect", "description", "default", "discriminator")
+_DROPPED = ("title", "effect", "description", "default", "discriminator", "path")
 
 
 def _clean(schema: Any, names: Mapping[str, str], sets: dict[str, tuple[str, ...]]) -> Any:
@@ -165,7 +184,7 @@ def _clean(schema: Any, names: Mapping[str, str], sets: dict[str, tuple[str, ...
         return [_clean(item, names, sets) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    members = schema["oneOf"] if "discriminator" in schema else [schema] if "$ref" in schema else []
+    members = schema.get("oneOf", [schema] if "$ref" in schema else [])
     if members:
         return {"$ref": f"{DEFS}{_choice([names[member['$ref']] for member in members], sets)}"}
     cleaned = {key: _clean(value, names, sets) for key, value in schema.items() if key not in _DROPPED}

@@ -22,7 +22,7 @@ _UNITS = {"%": "percent", "seconds": "seconds, minutes, hours or days"}
 def sentence(key: Key) -> str:
     """What a key takes and where it belongs, in a line of plain text."""
     said = default(key).replace("`", "")
-    state = {"required": "Required", "none": "No default"}.get(said, f"Default: {said}")
+    state = "Required" if key.required else f"Default: {said}"
     kind = takes(key.takes).replace("`", "")
     return f"{kind[:1].upper()}{kind[1:]}. {state}. {key.effect.capitalize()}: {EFFECTS[key.effect]}."
 
@@ -30,7 +30,7 @@ def sentence(key: Key) -> str:
 def bullets(key: Key) -> str:
     """The same as a Markdown list. Editors show the examples by themselves."""
     said = default(key)
-    state = {"required": "required", "none": "no default"}.get(said, f"default: {said}")
+    state = said if key.required else f"default: {said}"
     return f"- {takes(key.takes)}\n- {state}\n- {key.effect}: {EFFECTS[key.effect]}"
 
 
@@ -45,6 +45,8 @@ def takes(schema: Schema) -> str:
         return f"`{scalar(schema['const'])}`"
     if "enum" in schema:
         return listed([f"`{scalar(word)}`" for word in schema["enum"]])
+    if schema.get("x-units") == ["x"]:
+        return "a multiple"
     if "x-units" in schema:
         return f"a quantity in {listed([_UNITS.get(unit, unit) for unit in schema['x-units']])}"
     named = {"integer": "a whole number", "number": "a number", "boolean": "`true` or `false`", "null": "nothing"}
@@ -54,18 +56,19 @@ def takes(schema: Schema) -> str:
     if kind == "array":
         return _list(schema)
     if kind == "object":
-        return f"names, each with {takes(schema.get('additionalProperties', {}))}"
+        names = "names" if "propertyNames" in schema else "paths"
+        return f"{names}, each with {takes(schema.get('additionalProperties', {}))}"
     if kind == "string":
         return "a word" if "pattern" in schema else "text"
     return named.get(str(kind), "anything")
 
 
 def default(key: Key) -> str:
-    """The default as it would be written, or that there is none."""
+    """The default as it would be written, or that it is nothing."""
     if key.required:
         return "required"
     if key.default is None:
-        return "none"
+        return "nothing"
     if key.default in ("", [], {}):
         return "its defaults" if any("$ref" in option for option in key.takes.get("anyOf", [key.takes])) else "empty"
     return f"`{written(key.default)}`"
@@ -123,8 +126,10 @@ def _number(limit: float) -> str:
 
 
 def _list(schema: Schema) -> str:
-    item = takes(schema.get("items", {}))
+    item = schema.get("items")
     least, most = schema.get("minItems"), schema.get("maxItems")
+    if not item:
+        return f"a list of {'at least one value' if least else 'values'}"
     if least is not None and least == most:
-        return f"a list of {least}, each {item}"
-    return f"a list, {'at least one, ' if least else ''}each {item}"
+        return f"a list of {least}, each {takes(item)}"
+    return f"a list{' of at least one' if least else ''}, each {takes(item)}"

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from specc import resources
-from specc.diagnostics import Diagnostic, Finding, Label, Span
+from specc.diagnostics import Diagnostic, Finding, Fix, Label, Remedy, Span
 from specc.diagnostics.diagnostic import Path as SpecPath
 from specc.source import extends, overrides
-from specc.source.edits import fix_of
 from specc.source.reader import SpecErrors, parse
 from specc.source.tree import Mapping, Node, child
 
@@ -61,8 +60,14 @@ class Source:
             if all(label.span != span for label in labels):
                 labels.append(Label(span, at.text, primary=index == 0))
         shown = tuple(labels)
-        fix = None if finding.remedy is None else fix_of(finding.remedy, self.root, dict(self.texts))
+        fix = None if finding.remedy is None else self._fix(finding.remedy)
         return Diagnostic(finding.code, finding.severity, finding.headline, shown, finding.notes, finding.help, fix)
+
+    def _fix(self, remedy: Remedy) -> Fix | None:
+        # Loaded here: a spec without mistakes needs no edits.
+        from specc.source.edits import fix_of
+
+        return fix_of(remedy, self.root, dict(self.texts))
 
 
 def read(file: Path, sets: tuple[str, ...] = (), edited: ReadOnly[Path, str] | None = None) -> Source:

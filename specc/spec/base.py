@@ -53,6 +53,14 @@ class Node(BaseModel, metaclass=_NodeType):
     """Whether code is emitted for it; what has no lowering is checked, planned and locked all the same (SPC813)."""
 
 
+def values_of(node: Node, sequence: type[tuple[Any, ...]] | type[list[Any]] = tuple) -> dict[str, Any]:
+    """The values of a mapping as plain data, every tuple as a `sequence`.
+
+    `model_dump` says the same, but builds a serializer of each class first, which takes longer than a whole check.
+    """
+    return {name: _plain(value, sequence) for name, value in node}
+
+
 def identity(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
     """A field that makes another experiment when it changes: architecture, data, tokenizer, optimizer mathematics."""
     return _field("identity", doc, default, limits)
@@ -81,6 +89,14 @@ def annotation(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any
 def section(doc: str, default: Any = PydanticUndefined, **limits: Any) -> Any:
     """A field that holds further fields, each of which has its own class."""
     return _field("section", doc, default, limits)
+
+
+def _plain(value: Any, sequence: type[tuple[Any, ...]] | type[list[Any]]) -> Any:
+    if isinstance(value, Node):
+        return values_of(value, sequence)
+    if isinstance(value, dict):
+        return {key: _plain(item, sequence) for key, item in value.items()}
+    return sequence(_plain(item, sequence) for item in value) if isinstance(value, tuple) else value
 
 
 def _field(effect: str, doc: str, default: Any, limits: dict[str, Any], **marks: bool) -> Any:

@@ -7,20 +7,21 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from specc import ir
-from specc.spec.base import Node, SlurmWord, execution, section
+from specc.spec.base import Node, SlurmWord, execution, section, values_of
 from specc.spec.quantities import Bytes, Delay, Rate, Time, quantity
 
 Count = Annotated[int, Field(ge=1)]
+_MEASURED = ("mem", "time_limit", "signal_delay")
 
 
 class SlurmSpec(Node):
     """Options of sbatch; what is left out is left to the site's defaults."""
 
-    partition: SlurmWord | None = execution("Partition.", None)
+    partition: SlurmWord | None = execution("Partition that jobs are sent to.", None)
     account: SlurmWord | None = execution("Account that is charged.", None)
     qos: SlurmWord | None = execution("Quality of service.", None)
     constraint: SlurmWord | None = execution("Features that a node must have.", None)
-    reservation: SlurmWord | None = execution("Reservation.", None)
+    reservation: SlurmWord | None = execution("Reservation that jobs run in.", None)
     exclude: tuple[SlurmWord, ...] = execution("Nodes to stay away from.", ())
     cpus_per_task: Count = execution("CPU cores per device.", 8)
     mem: Bytes | None = execution("Memory per node.", None)
@@ -33,7 +34,7 @@ class SlurmSpec(Node):
 
     def lower(self) -> dict[str, Any]:
         """Slurm's words, memory in GiB and bytes, time in minutes, the warning in seconds."""
-        words = self.model_dump(exclude={"mem", "time_limit", "signal_delay"})
+        words = {name: value for name, value in values_of(self).items() if name not in _MEASURED}
         mem = None if self.mem is None else round(float(self.mem.amount) / 2**30, 3)
         minutes, warning = int(self.time_limit.amount / 60), int(self.signal_delay.amount)
         return {**words, "mem_gib": mem, "time_limit_minutes": minutes, "signal_delay_seconds": warning}
@@ -63,14 +64,18 @@ class ClusterSpec(Node):
     """Devices of one kind, the links between them, and their price."""
 
     device: str = execution("Name in the hardware catalogue, such as `h100_sxm` or `cpu`.", "cpu")
-    nodes: Count = execution("Nodes.", 1, le=100_000)
+    nodes: Count = execution("Number of nodes.", 1, le=100_000)
     devices_per_node: Count = execution("Devices in a node.", 1, le=1_024)
-    intra_node_bandwidth: Rate = execution("Per device and direction, inside a node.", quantity("10 GB/s"))
-    inter_node_bandwidth: Rate = execution("Per device and direction, between nodes.", quantity("1 GB/s"))
-    price_per_device_hour: float | None = execution("US dollars.", None, ge=0.0)
+    intra_node_bandwidth: Rate = execution(
+        "Bandwidth of a device to those of its node, in each direction.", quantity("10 GB/s")
+    )
+    inter_node_bandwidth: Rate = execution(
+        "Bandwidth of a device to other nodes, in each direction.", quantity("1 GB/s")
+    )
+    price_per_device_hour: float | None = execution("Price of one device for an hour, in US dollars.", None, ge=0.0)
     checkpoint_bandwidth: Rate | None = execution("What all nodes together write to the file system.", None)
     partitions: dict[SlurmWord, PartitionSpec] = section("What the site offers, by partition.", default_factory=dict)
-    slurm: SlurmSpec | None = section("How jobs are queued; none where there is no Slurm.", None)
+    slurm: SlurmSpec | None = section("How jobs are queued; `null` where there is no Slurm.", None)
 
     def lower(self, device: ir.Device) -> ir.Cluster:
         """The cluster with its device from the catalogue; bandwidths in bytes/s."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from specc import ir
 from specc.kinds.filter import Filter
 from specc.kinds.source import Source
-from specc.spec.base import Identifier, Node, execution, identity, section
+from specc.spec.base import Identifier, Node, execution, identity, section, values_of
 from specc.spec.quantities import Percent, Tokens, quantity
 
 
@@ -20,8 +20,8 @@ class Data(Node):
 
     def lower(self, name: str) -> ir.Dataset:
         """The mixture as plain values, for the manifest."""
-        sources = {key: source.model_dump(mode="json") for key, source in self.sources.items()}
-        filters = tuple(filter_.model_dump(mode="json") for filter_ in self.filters)
+        sources = {key: values_of(source, list) for key, source in self.sources.items()}
+        filters = tuple(values_of(filter_, list) for filter_ in self.filters)
         tokens = None if self.tokens is None else self.tokens.whole
         unread = tuple(key for key, source in self.sources.items() if not source.lowered)
         return ir.Dataset(name, sources, filters, self.holdout.share, tokens, unread)

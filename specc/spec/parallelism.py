@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from specc import ir
-from specc.spec.base import Node, WholeNumber, execution, numerics
+from specc.spec.base import Node, WholeNumber, execution, numerics, values_of
 
 Auto = Literal["auto"]
 Positive = Annotated[int, Field(ge=1)]
@@ -46,9 +46,7 @@ class ParallelismSpec(Node):
 
     def lower(self) -> ir.Requested:
         """What was written out; None where the planner decides."""
-        written: dict[str, Any] = {
-            name: None if value == "auto" else value for name, value in self.model_dump().items()
-        }
+        written: dict[str, Any] = {name: None if value == "auto" else value for name, value in values_of(self).items()}
         return ir.Requested(**written)
 
 

@@ -10,7 +10,7 @@ from string import punctuation
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from specc.diagnostics import At, Finding, Remedy
+from specc.diagnostics import At, Diagnostic, Finding, Remedy
 from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
 from specc.source import Source, SpecErrors
@@ -65,12 +65,21 @@ def parse(source: Source) -> Spec:
         findings = _findings(source.root, error.errors(include_url=False, include_context=True))
     at = {finding.at[0].path for finding in misplaced}
     findings = [*misplaced, *(finding for finding in findings if finding.at[0].path not in at)]
-    raise SpecErrors(tuple(source.locate(finding) for finding in findings), source.texts)
+    diagnostics = sorted(
+        (source.locate(finding) for finding in findings), key=lambda found: _reading_order(source, found)
+    )
+    raise SpecErrors(tuple(diagnostics), source.texts)
+
+
+def _reading_order(source: Source, found: Diagnostic) -> tuple[bool, int, int, int]:
+    """As a person reads: overrides, then file by file from the top; how many more there are comes last."""
+    span = found.labels[0].span
+    files = list(source.texts)
+    return found.code == "SPC040", files.index(span.file) if span.file in files else 0, span.line, span.column
 
 
 def _findings(root: Mapping, errors: list[ErrorDetails]) -> list[Finding]:
     findings = [_finding(root, group) for group in refusals(root, errors[:_MOST])]
-    findings.sort(key=lambda finding: finding.code in ("SPC005",))
     return [*findings, *_not_shown(len(errors) - _MOST)]
 
 

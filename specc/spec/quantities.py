@@ -132,6 +132,7 @@ def spellings(units: tuple[str, ...]) -> tuple[str, ...]:
     counted = [rf"(?:(?:{prefixes}) )?{unit.removesuffix('s')}s?" for unit in _COUNTS if unit in units]
     sizes = "|".join((*_BYTES, *_BINARY_BYTES))
     measures = {"%": ("%",), "bytes": (f"(?:{sizes})",), "bytes/s": (f"(?:{sizes})/s",), "seconds": tuple(_SECONDS)}
+    measures["x"] = ("x",)
     return (*counted, *(text for unit in units for text in measures.get(unit, ())))
 
 

@@ -112,15 +112,18 @@ def _without_echoes(root: Mapping, placed: list[Refusal]) -> list[Refusal]:
     lacking = {refusal.path for refusal in placed if refusal.type == MISSING}
     unknown = [refusal for refusal in placed if refusal.type == UNKNOWN and refusal.path in lacking]
     misspelt = {(refusal.path, language.nearest_key(refusal.path, root, refusal.key or "")) for refusal in unknown}
+    kinds = {(r.path, r.key) for r in placed if r.type == UNKNOWN and language.is_kind(r.key or "")}
+    without_kind = {path for path, key in kinds if "kind" in language.keys(path, root)}
     above = {refusal.full[:length] for refusal in placed for length in range(len(refusal.full))}
     kept = []
     for refusal in placed:
         below_name = any(refusal.full[: len(name)] == name for name in names)
         # A misspelt required key is unknown and missing at once: the unknown one says it all.
-        # Where `kind` is misspelt, what the default kind lacks is no mistake.
-        known = refusal.type == MISSING and bool({(refusal.path, refusal.key), (refusal.path, "kind")} & misspelt)
+        known = refusal.type == MISSING and (refusal.path, refusal.key) in misspelt
+        # Where `kind` is misspelt, what the default kind lacks or does not know is no mistake.
+        of_kind = refusal.path in without_kind and refusal.type in _OF_KEYS and (refusal.path, refusal.key) not in kinds
         of_union = refusal.wrong_type and refusal.path in above
-        if (below_name and not refusal.of_name) or known or of_union or _is_long_enough(refusal):
+        if (below_name and not refusal.of_name) or known or of_kind or of_union or _is_long_enough(refusal):
             continue
         kept.append(_renamed(refusal))
     return kept

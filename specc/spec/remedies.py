@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from specc.diagnostics import Change, Remedy
 from specc.diagnostics.diagnostic import Path
-from specc.diagnostics.near import slip
+from specc.diagnostics.near import is_surely
 from specc.source.tree import Entry, Mapping, Node, child
 from specc.spec import language
 from specc.spec.synonyms import COUNTED, SYNONYMS
@@ -41,7 +41,7 @@ def rename_key(root: Mapping, path: Path, key: str, meant: str) -> Remedy | None
         return None
     rename = Change("rename", (*path, key), meant)
     if SYNONYMS.get(key) != meant:
-        return Remedy((rename,), safe=slip(key, [meant]) is not None)
+        return Remedy((rename,), safe=is_surely(key, meant, language.keys(path, root)))
     value = section.scalar(key)
     if key in COUNTED and isinstance(value, int) and not isinstance(value, bool):
         unit = COUNTED[key]
@@ -52,7 +52,7 @@ def rename_key(root: Mapping, path: Path, key: str, meant: str) -> Remedy | None
 
 def replace_word(path: Path, written: str, near: str, choices: Iterable[str]) -> Remedy:
     """The near word in the place of the written one."""
-    return Remedy((Change("replace", path, near),), safe=slip(written, choices) == near)
+    return Remedy((Change("replace", path, near),), safe=is_surely(written, near, choices))
 
 
 def replace_value(path: Path, text: str) -> Remedy:

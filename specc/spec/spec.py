@@ -10,7 +10,7 @@ from specc.kinds.tokenizer import Tokenizer
 from specc.spec.base import Identifier, Name, Node, WholeNumber, annotation, identity, section
 from specc.spec.cluster import ClusterSpec
 from specc.spec.data import Data
-from specc.spec.models import ModelSpec
+from specc.spec.models import ExternalModel
 from specc.spec.suites import SuiteSpec
 from specc.spec.sweep import Sweep
 
@@ -27,7 +27,7 @@ class Spec(Node):
     seed: int = identity("Seed of initial weights and data order.", ge=0, lt=2**63)
     tokenizer: Tokenizer = section("Text to ids.")
     model: Model = section("The architecture.")
-    models: dict[Identifier, ModelSpec] = section("Models from elsewhere by name.", default_factory=dict)
+    models: dict[Identifier, ExternalModel] = section("Models from elsewhere by name.", default_factory=dict)
     data: dict[Identifier, Data] = section("Data sets by name.", default_factory=dict)
     suites: dict[Identifier, SuiteSpec] = section("Evaluation suites by name.", default_factory=dict)
     stages: dict[Identifier, Stage] = section("What is done; each stage names those it builds on.", min_length=1)

@@ -11,7 +11,7 @@ class TaskSpec(Node):
 
     task: str = identity("Name in lm-eval, or `bits_per_byte`.", min_length=1)
     data: str | None = identity("Data set whose held-out split is scored; only for `bits_per_byte`.", None)
-    num_fewshot: int | None = identity("Examples in the prompt; none means the task's own number.", None, ge=0)
+    num_fewshot: int | None = identity("Examples in the prompt; `null` is the task's own number.", None, ge=0)
 
     def lower(self) -> ir.Task:
         """The task as a plain record."""

@@ -84,6 +84,20 @@ def test_the_rules_that_help_gives_take_nothing_from_the_rules_that_are_there() 
     assert not driver.check(TINY, (muon(*added, embedding, last),)).diagnostics
 
 
+def test_blocks_that_are_treated_alike_need_one_rule_however_many_they_are() -> None:
+    embedding = {"match": "embedding.*", "optimizer": ADAMW}
+    (diagnostic,) = found(muon(embedding), "model.num_layers=10000", code="SPC305")
+    assert "20,001 vectors" in diagnostic.headline
+    assert re.findall(r'match: "([^"]+)"', diagnostic.help or "") == ["*norm.weight"]
+
+
+def test_help_does_not_list_a_rule_for_each_of_hundreds_of_blocks() -> None:
+    apart = {"match": "layers.3.*", "optimizer": ADAMW}
+    (diagnostic,) = found(muon(apart), "model.num_layers=100", code="SPC305")
+    assert re.findall(r'match: "([^"]+)"', diagnostic.help or "") == ["layers.0.attention_norm.weight"]
+    assert (diagnostic.help or "").endswith("and so on for each of them")
+
+
 def test_the_help_for_steps_of_another_size_does_not_copy_their_learning_rate() -> None:
     (diagnostic,) = found(muon(step_size="original", learning_rate=0.02), code="SPC305")
     assert "learning_rate: 0.0003" in (diagnostic.help or "")

@@ -121,7 +121,7 @@ def test_a_bug_is_said_to_be_one(specc: Specc, tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    probe = "import specc.driver as d; d.emit = lambda plan: 1 / 0; from specc.cli import main; main()"
+    probe = "import specc.driver as d; d.emit_all = lambda plans: 1 / 0; from specc.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", probe, "compile", TINY], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -75,7 +75,7 @@ def test_the_experiment_and_plan_of_every_shipped_spec_read_back_equal(spec: Any
 
 def test_the_experiment_reads_back_equal_after_every_pass() -> None:
     seen: dict[str, Any] = {}
-    driver.check(ROOT / "specs/70b_alibi.yaml", driver.Wishes(watch=seen.__setitem__))
+    driver.check(ROOT / "specs/70b_alibi.yaml", wishes=driver.Wishes(watch=seen.__setitem__))
     assert list(seen) == ["lower", "order_stages", "plan"]
     for value in seen.values():
         assert from_text(to_text(value)) == value

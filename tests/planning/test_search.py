@@ -5,7 +5,8 @@ import json
 import pytest
 
 from specc.ir.experiment import Evaluation, Export
-from specc.planning import DEVICES, plan_experiment, plan_stage, predictions, render, to_json
+from specc.planning import DEVICES, plan_experiment, plan_stage
+from specc.planning.report import predictions, render, to_json
 from tests.planning.placing import GPT_7B, LLAMA_70B, TINY, cluster, experiment, stage, training
 
 POD = cluster(nodes=64)

@@ -25,8 +25,10 @@ SPECS = ROOT / "specs"
 SHIPPED = sorted(SPECS.rglob("*.yaml"))
 SCHEMA = json.loads((SPECS / "specc.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
-WHOLE = [path for path in SHIPPED if "stages:" in path.read_text(encoding="utf-8")]
+# A file without the version of the language is a part of a spec, or extends one.
+WHOLE = [path for path in SHIPPED if "\nspecc:" in path.read_text(encoding="utf-8")]
 QUICKSTART = SPECS / "quickstart.yaml"
+EVERYTHING = Path(__file__).with_name("everything.yaml")
 Path_ = tuple[str | int, ...]
 
 
@@ -98,9 +100,18 @@ def test_every_shipped_file_names_a_schema_and_is_valid_under_it(path: Path) -> 
 WRONG = ("null", "true", "12345", "-1", "0.5", '"?!"', "[[1]]", '{"kind": "?"}')
 
 
-@pytest.mark.parametrize("change", ["delete", "misspell", *WRONG])
-def test_specc_and_an_independent_validator_agree_on_every_broken_key(change: str) -> None:
-    data = data_of(QUICKSTART)
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        *((QUICKSTART, change) for change in ("delete", "misspell", *WRONG)),
+        *((EVERYTHING, change) for change in ("delete", "misspell", '"?!"')),
+    ],
+    ids=lambda value: value.stem if isinstance(value, Path) else value,
+)
+def test_specc_and_an_independent_validator_agree_on_every_broken_key(path: Path, change: str) -> None:
+    data = data_of(path)
+    assert VALIDATOR.is_valid(data)
+    assert specc_accepts(data)
     refused = 0
     for place in places(data):
         if isinstance(place[-1], int) and change == "misspell":
@@ -213,3 +224,22 @@ def test_the_command_writes_the_committed_file(specc: Specc, tmp_path: Path) -> 
     assert specc("schema").out == (SPECS / "specc.schema.json").read_text(encoding="utf-8")
     specc("schema", "-o", "new/specc.schema.json")
     assert json.loads((tmp_path / "new/specc.schema.json").read_text(encoding="utf-8")) == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("source", "valid"),
+    [
+        ({"path": "a"}, True),
+        ({"kind": "files", "path": "a"}, True),
+        ({"path": "a", "dtype": "uint16"}, False),
+        ({"dataset": "a/b"}, False),
+        ({"kind": "huggingface", "dataset": "a/b"}, True),
+        ({"kind": None, "path": "a"}, False),
+        ({}, False),
+    ],
+)
+def test_a_source_without_a_kind_is_of_files(source: dict[str, str | None], valid: bool) -> None:
+    data = data_of(QUICKSTART)
+    data["data"]["stdlib"]["sources"] = {"python": source}
+    assert VALIDATOR.is_valid(data) == valid
+    assert specc_accepts(data) == valid

@@ -12,7 +12,7 @@ HOSTILE = {
     "flow": ("a: " + "[" * 500_000, "more than 60 levels"),
     "block": ("- " * 500_000, "more than 60 levels"),
     "indented": ("".join(" " * n + "a:\n" for n in range(1000)), "more than 60 levels"),
-    "values": ("a: [" + "1," * 400_000 + "1]", "more than 100,000 values"),
+    "values": ("a: [" + "1," * 400_000 + "1]", "more than 60,000 values"),
     "large": ("# " + "x" * 50_000_000, "more than 1,048,576 bytes"),
     "null byte": ("specc: 1\nname: a\0b\n", "U+0000 is a control character"),
     "escape": ("specc: 1\nname: \x1b[31m\n", "U+001B is a control character"),
@@ -67,5 +67,5 @@ def test_thousands_of_mistakes_are_counted_and_the_first_are_shown(tmp_path: Pat
     keys = "\n".join(f"zz{n}q: 1" for n in range(5_000))
     (tmp_path / "spec.yaml").write_text(f"extends: presets/tiny.yaml\n{keys}\n", encoding="utf-8")
     found = check(tmp_path / "spec.yaml").diagnostics
-    assert len(found) == 200
-    assert found[-1].notes[-1] == "there are 4,800 more mistakes, which are not shown"
+    assert len(found) == 201
+    assert (found[-1].code, found[-1].headline) == ("SPC040", "4,800 more mistakes are not shown")

@@ -53,9 +53,12 @@ class Section:
 
 
 def sections() -> list[Section]:
-    """Every section of the language, each kind of a choice for itself."""
+    """Every section of the language once, where it stands first; each kind of a choice for itself."""
     base = _plain(to_data(read(TINY).root))
-    return [Section((), Spec, base), *_below(Spec, (), base)]
+    found: dict[type[BaseModel], Section] = {}
+    for section in (Section((), Spec, base), *_below(Spec, (), base)):
+        found.setdefault(section.model, section)
+    return list(found.values())
 
 
 def _below(model: type[BaseModel], path: tuple[Step, ...], spec: dict[str, Any]) -> Iterator[Section]:
@@ -118,7 +121,15 @@ def sample(annotation: Any, info: FieldInfo | None = None) -> Any:
         return [sample(argument) for argument in arguments]
     if isinstance(option, type) and issubclass(option, BaseModel):
         return minimal(option)
-    return {str: "a", int: 4, float: 0.5, bool: True}[option]
+    if option is float:
+        return _above(info)
+    return {str: "a", int: 4, bool: True}[option]
+
+
+def _above(info: FieldInfo | None) -> float:
+    """A number within the limits of a field."""
+    limits = [getattr(mark, name, None) for mark in (info.metadata if info else ()) for name in ("gt", "ge")]
+    return 0.5 + max([limit for limit in limits if limit is not None], default=0.0)
 
 
 def takes(annotation: Any) -> set[type]:

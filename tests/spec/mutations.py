@@ -270,8 +270,8 @@ def _problem(file: Path, found: Survey) -> str | None:
         return f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {str(error)[:200]}"
     found.codes |= {diagnostic.code for diagnostic in outcome.diagnostics}
     found.clean += not outcome.failed
-    if not outcome.failed and outcome.plan is None:
-        return "no error, and no plan"
+    if outcome.failed == bool(outcome.plans):
+        return "an error and a plan, or neither"
     return next((f"an empty headline: {d}" for d in outcome.diagnostics if not d.headline or not d.primary), None)
 
 

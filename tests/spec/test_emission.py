@@ -19,7 +19,7 @@ def test_a_choice_without_code_is_a_note_and_planned() -> None:
 
 
 def test_it_is_an_error_where_code_is_asked_for() -> None:
-    outcome = driver.check(TINY, (EXPERTS,), driver.Wishes(emitting=True))
+    outcome = driver.check(TINY, (EXPERTS,), wishes=driver.Wishes(emitting=True))
     assert [(found.code, found.severity) for found in outcome.diagnostics] == [("SPC813", "error")]
     assert outcome.plan is None
 

@@ -41,8 +41,8 @@ def test_every_field_is_described_and_classed(model: type[BaseModel]) -> None:
 def test_every_synonym_names_a_key_of_ours_and_is_none_itself() -> None:
     keys = {key for model in SECTIONS for key in fields(model)}
     assert set(SYNONYMS.values()) <= keys
-    # Keys of evaluation stages and of shards, and not of training stages.
-    same_word_elsewhere = {"batch_size", "dtype"}
+    # Keys of evaluation stages, of shards and of attention, and not of training stages or rules.
+    same_word_elsewhere = {"batch_size", "dtype", "pattern"}
     assert not (set(SYNONYMS) - same_word_elsewhere) & keys
 
 
@@ -147,7 +147,7 @@ ONE_MISTAKE = (
         "SPC005",
         "item 1 of `stages.pretrain.optimizer.rules` needs `match`",
         34,
-        "Weights by name",
+        "`match`: ",
     ),
     (
         "stages.pretrain.optimizer.rules=[{match: a*, optimizer: {kind: moun}}]",

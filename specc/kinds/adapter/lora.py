@@ -3,8 +3,8 @@
 from typing import Literal
 
 from specc import ir
-from specc.ir.component import Component, Initialisation, Weight
-from specc.spec.base import Node, identity
+from specc.ir.component import ZEROS, Component, Initialisation, Weight
+from specc.spec.base import Node, identity, values_of
 
 
 class Lora(Node):
@@ -23,12 +23,12 @@ class Lora(Node):
     def lower(self, model: ir.Model) -> ir.Component | None:
         """A [rank, in] and B [out, rank] beside every target matrix; A is drawn, B starts at zero."""
         rank, weights = self.rank, []
-        for weight in model.weights():
-            module = weight.name.removesuffix(".weight")
-            if len(weight.sizes) == 2 and module.rpartition(".")[2] in self.targets:
-                out, into = weight.sizes
-                a = Initialisation("normal", into**-0.5)
-                weights.append(Weight(f"{module}.lora_A.weight", ("R", weight.shape[1]), (rank, into), a))
-                b = Initialisation("zeros")
-                weights.append(Weight(f"{module}.lora_B.weight", (weight.shape[0], "R"), (out, rank), b))
-        return Component(kind="adapter/lora", weights=tuple(weights), fields=self.model_dump())
+        for prefix, component in model.placed():
+            for weight in component.weights:
+                module = (prefix + weight.name).removesuffix(".weight")
+                if len(weight.sizes) == 2 and module.rpartition(".")[2] in self.targets:
+                    out, into = weight.sizes
+                    a = Initialisation("normal", into**-0.5)
+                    weights.append(Weight(f"{module}.lora_A.weight", ("R", weight.shape[1]), (rank, into), a))
+                    weights.append(Weight(f"{module}.lora_B.weight", (weight.shape[0], "R"), (out, rank), ZEROS))
+        return Component(kind="adapter/lora", weights=tuple(weights), fields=values_of(self))

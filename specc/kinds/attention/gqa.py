@@ -9,7 +9,7 @@ from specc.kinds.attention.multihead import MultiHead, View
 from specc.kinds.linear import linear, matmul_flops
 from specc.kinds.numbers import either, nearest_divisors
 from specc.kinds.site import Frame, Site
-from specc.spec.base import identity
+from specc.spec.base import identity, values_of
 
 _PATH = ("model", "attention")
 
@@ -74,5 +74,5 @@ class Gqa(MultiHead):
                 *scores.saved,
             ),
             bias_per_layer_stack=scores.bias_per_layer_stack,
-            fields=self.model_dump(),
+            fields=values_of(self),
         )

@@ -6,7 +6,7 @@ from specc.ir.component import Component, Dimension, Saved
 from specc.kinds.attention.multihead import MultiHead, View
 from specc.kinds.linear import linear, matmul_flops
 from specc.kinds.site import Site
-from specc.spec.base import identity
+from specc.spec.base import identity, values_of
 
 
 class Mha(MultiHead):
@@ -46,5 +46,5 @@ class Mha(MultiHead):
                 *scores.saved,
             ),
             bias_per_layer_stack=scores.bias_per_layer_stack,
-            fields=self.model_dump(),
+            fields=values_of(self),
         )

@@ -10,7 +10,7 @@ from specc.ir.component import ONES, Component, Dimension, Saved, Weight
 from specc.kinds.attention.multihead import View
 from specc.kinds.linear import linear, matmul_flops
 from specc.kinds.site import Frame, Heads, Site
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
 
 _PATH = ("model", "attention")
 
@@ -96,7 +96,7 @@ class Mla(Node):
                 Saved("attention output", value[1], split=True),
                 Saved("log-sum-exp", heads, 4, split=True),
             ),
-            fields=self.model_dump(),
+            fields=values_of(self),
         )
 
     def _queries(self, site: Site, query: tuple[str, int]) -> tuple[Weight, ...]:

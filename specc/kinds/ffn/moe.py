@@ -9,7 +9,7 @@ from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension, Saved, Weight
 from specc.kinds.linear import linear
 from specc.kinds.site import Site
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
 
 _PATH = ("model", "ffn")
 
@@ -28,7 +28,9 @@ class Moe(Node):
     experts_per_token: int = identity("Experts that each token is sent to.", ge=1, le=2**16)
     intermediate_size: int = identity("Inner width of one expert.", ge=1, le=2**24)
     num_shared_experts: int = identity("Experts of the same width that read every token.", 0, ge=0, le=2**16)
-    num_groups: int = identity("Equal groups of experts that the router picks first; 1 is none.", 1, ge=1, le=2**16)
+    num_groups: int = identity(
+        "Equal groups of experts that the router picks first; 1 is no grouping.", 1, ge=1, le=2**16
+    )
     capacity_factor: float | None = identity(
         "Tokens that an expert takes, as a multiple of its even share; `null` drops no token.", None, gt=0.0
     )
@@ -77,7 +79,7 @@ class Moe(Node):
                 Saved("tokens at their experts", self.experts_per_token * site.hidden_size),
                 Saved("feed-forward", 4 * (self.experts_per_token * inner + shared[1]), split=True),
             ),
-            fields=self.model_dump(),
+            fields=values_of(self),
         )
 
     def _shared(self) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from specc.diagnostics import Finding
 from specc.ir.component import Component, Dimension, Saved
 from specc.kinds.linear import linear, matmul_flops
 from specc.kinds.site import Site
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
 
 
 class SwiGlu(Node):
@@ -40,5 +40,5 @@ class SwiGlu(Node):
                 Saved("feed-forward input", site.hidden_size),
                 Saved("feed-forward", 4 * self.intermediate_size, split=True),
             ),
-            fields=self.model_dump(),
+            fields=values_of(self),
         )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from specc.ir.component import ONES, ZEROS, Component, Saved, Weight
 from specc.kinds.site import Site
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
 
 
 class LayerNorm(Node):
@@ -23,5 +23,5 @@ class LayerNorm(Node):
             dimensions=(site.width,),
             weights=(Weight("weight", ("D",), (width,), ONES), Weight("bias", ("D",), (width,), ZEROS)),
             saved=(Saved("norm input", width),),
-            fields=self.model_dump(),
+            fields=values_of(self),
         )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from specc.ir.component import ONES, Component, Saved, Weight
 from specc.kinds.site import Site
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
 
 
 class RmsNorm(Node):
@@ -23,5 +23,5 @@ class RmsNorm(Node):
             dimensions=(site.width,),
             weights=(Weight("weight", ("D",), (width,), ONES),),
             saved=(Saved("norm input", width, 4),),
-            fields=self.model_dump(),
+            fields=values_of(self),
         )

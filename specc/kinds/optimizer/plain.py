@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field
 
 from specc.ir.component import Component
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -23,7 +23,7 @@ class PlainAdamW(Node):
 
     def settings(self, weight_decay: float | None = None) -> Component:
         """Two fp32 moments a parameter; a rule may give another decay."""
-        own = self.model_dump(include=set(PlainAdamW.model_fields))
+        own = _own(self, PlainAdamW)
         whole, line = "train/optimizer/adamw.py.j2", "train/optimizer/adamw_rule.py.j2"
         return _component(own, weight_decay, whole, {"rule_template": line, "state_bytes_per_parameter": 8})
 
@@ -44,13 +44,18 @@ class PlainMuon(Node):
 
     def settings(self, weight_decay: float | None = None) -> Component:
         """One fp32 momentum a parameter; a rule may give another decay."""
-        own = self.model_dump(include=set(PlainMuon.model_fields))
+        own = _own(self, PlainMuon)
         line = "train/optimizer/muon_rule.py.j2"
         answers = {"rule_template": line, "state_bytes_per_parameter": 4, "matrices_only": True}
         return _component(own, weight_decay, None, answers)
 
 
 RuleOptimizer = Annotated[PlainAdamW | PlainMuon, Discriminator("kind")]
+
+
+def _own(node: Node, plain: type[Node]) -> dict[str, Any]:
+    """The fields of a plain optimizer, without those that the optimizers of a stage add."""
+    return {name: value for name, value in values_of(node).items() if name in plain.model_fields}
 
 
 def _component(

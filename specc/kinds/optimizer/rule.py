@@ -16,10 +16,12 @@ from specc.spec.quantities import LearningRateScale, quantity
 class RuleSpec(Node):
     """Weights by a pattern over their names. The first rule that matches a weight decides."""
 
-    match: str = identity("Weights by name; `*` stands for anything: `embedding.*`, `*.bias`.", min_length=1)
+    match: str = identity(
+        "Weights by name, as in `model.py`; `*` stands for anything: `embedding.*`, `*.bias`.", min_length=1
+    )
     learning_rate: LearningRateScale = identity("Their learning rate as a multiple of the optimizer's.", quantity("1x"))
-    weight_decay: float | None = identity("Their weight decay; none for the optimizer's.", None, ge=0.0)
-    optimizer: RuleOptimizer | None = section("Their optimizer; none for that of the stage.", None)
+    weight_decay: float | None = identity("Their weight decay; `null` is the optimizer's.", None, ge=0.0)
+    optimizer: RuleOptimizer | None = section("Their optimizer; `null` is that of the stage.", None)
 
 
 def lower_rules(base: PlainAdamW | PlainMuon, rules: tuple[RuleSpec, ...]) -> tuple[ir.OptimizerRule, ...]:

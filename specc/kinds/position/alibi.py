@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from specc.diagnostics import Finding
 from specc.ir.component import Component, Dimension
 from specc.kinds.site import Frame, Heads, Site
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
 
 
 class Alibi(Node):
@@ -37,5 +37,5 @@ class Alibi(Node):
             values={"slopes": f"model/position/{slopes}.py.j2", "largest": largest, "rest": heads - largest},
             dimensions=(Dimension("N", heads, "query heads"),),
             bias_per_layer_stack=heads,
-            fields=self.model_dump(),
+            fields=values_of(self),
         )

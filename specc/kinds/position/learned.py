@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension, Weight
 from specc.kinds.site import Frame, Heads, PositionCount, Site
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
 
 
 class Learned(Node):
@@ -39,5 +39,5 @@ class Learned(Node):
             template="model/position/learned.py.j2",
             dimensions=(Dimension("C", rows, "positions"), site.width),
             weights=(Weight("weight", shape, sizes, site.init.embedding),),
-            fields=self.model_dump(),
+            fields=values_of(self),
         )

@@ -7,7 +7,7 @@ from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension
 from specc.kinds.rope_scaling import RopeScaling
 from specc.kinds.site import Frame, Heads, PositionCount, Site
-from specc.spec.base import Node, identity, section
+from specc.spec.base import Node, identity, section, values_of
 
 _PATH = ("model", "position")
 
@@ -47,7 +47,7 @@ class Rope(Node):
             template="model/position/rope.py.j2",
             values=values,
             dimensions=(Dimension("H", site.heads.head_dim, "values per head"),),
-            fields=self.model_dump(),
+            fields=values_of(self),
         )
 
     def _check_context(self, frame: Frame) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from specc.kinds.source.source import SourceNode
+from specc.kinds.source.source import SourceNode, share
 from specc.spec.base import files, identity
 
 Globs = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -21,9 +21,10 @@ class Files(SourceNode):
     lowered: ClassVar[bool] = True
 
     kind: Literal["files"] = identity("The choice; a source without a kind is of this one.", "files")
-    path: str | Globs = files("Glob, or a list of globs. Where a text lies does not change what it says.")
+    path: str | Globs = files("Glob of the files, or a list of globs; where a text lies does not change what it says.")
     exclude: tuple[str, ...] = files("Globs of files to leave out.", ())
     text_field: str = identity("Column of the text in structured files.", "text")
+    weight: float | None = share()
 
     def places(self) -> tuple[str, ...]:
         """The globs."""

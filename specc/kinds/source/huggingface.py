@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from specc.kinds.source.source import SourceNode
+from specc.kinds.source.source import SourceNode, share
 from specc.spec.base import execution, identity
 
 
@@ -15,11 +15,12 @@ class Huggingface(SourceNode):
 
     kind: Literal["huggingface"] = identity("The choice.")
     dataset: str = identity("Name on the hub, such as `HuggingFaceFW/fineweb-edu`.", min_length=1)
-    config: str | None = identity("Configuration of the data set; none for its only one.", None)
+    config: str | None = identity("Configuration of the data set; `null` where it has only one.", None)
     split: str = identity("Split that is read.", "train", min_length=1)
-    revision: str | None = identity("Commit or tag; none for the newest, which may change.", None)
+    revision: str | None = identity("Commit or tag; `null` is the newest, which may change.", None)
     streaming: bool = execution("Whether rows are fetched as they are read, and not the whole data set before.", False)
     text_field: str = identity("Column of the text.", "text")
+    weight: float | None = share()
 
     def places(self) -> tuple[str, ...]:
         """The split."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from specc import ir
 from specc.diagnostics import At, Finding
 from specc.diagnostics.diagnostic import Path
-from specc.kinds.source.source import SourceNode
+from specc.kinds.source.source import SourceNode, share
 from specc.spec.base import files, identity
 
 Globs = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -25,8 +25,9 @@ class Shards(SourceNode):
     kind: Literal["shards"] = identity("The choice.")
     path: str | Globs = files("Glob of the files, or a list of globs.")
     dtype: Literal["uint16", "uint32"] = identity("Type of one id.")
-    sequence_length: int | None = identity("Ids in a stored row; none where a file is one long row.", None, ge=2)
+    sequence_length: int | None = identity("Ids in a stored row; `null` where a file is one long row.", None, ge=2)
     tokenizer: str = identity("Tokenizer that wrote them, as this spec names one: `byte`, or its `path`.", min_length=1)
+    weight: float | None = share()
 
     def places(self) -> tuple[str, ...]:
         """The globs."""

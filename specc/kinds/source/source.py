@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from specc import ir
 from specc.diagnostics import Finding
@@ -11,15 +11,17 @@ from specc.diagnostics.diagnostic import Path
 from specc.spec.base import Node, identity
 
 
+def share() -> Any:
+    """The field `weight`, which every source declares itself: below its own fields, as a person writes it."""
+    meaning = "Share of the mixture: all shares add up to 1, and sources that all leave it out are read as one."
+    return identity(meaning, None, gt=0.0)
+
+
 class SourceNode(Node):
-    """Fields of every source, and what a runner makes of its kind."""
+    """What the data set asks every source."""
 
     lowered: ClassVar[bool]
     """Whether a runner of this version reads the kind."""
-
-    weight: float | None = identity(
-        "Share of the mixture; shares add up to 1, and none in all of them pools the sources.", None, gt=0.0
-    )
 
     def check(self, at: Path, tokenizer: ir.Tokenizer, context_length: int) -> Iterator[Finding]:
         """Nothing that the source alone could get wrong. `at` is where the source is written."""

@@ -10,7 +10,7 @@ from specc.diagnostics import Finding
 from specc.kinds.baseline import Baseline
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import Mention
-from specc.spec.base import Node, execution, identity, section
+from specc.spec.base import Node, execution, identity, section, values_of
 
 
 class Evaluate(Node):
@@ -23,7 +23,7 @@ class Evaluate(Node):
     models: tuple[str, ...] = identity("Stages whose models are scored.", min_length=1)
     suites: tuple[str, ...] = identity("Suites they are scored on.", min_length=1)
     baselines: tuple[Baseline, ...] = section("Plain models that are scored beside them.", ())
-    limit: int | None = identity("First N documents of each task only; none for all.", None, ge=1)
+    limit: int | None = identity("First N documents of each task only; `null` is all.", None, ge=1)
     batch_size: int = execution("Sequences per forward pass.", 16, ge=1)
 
     def mentions(self) -> tuple[Mention, ...]:
@@ -47,5 +47,5 @@ class Evaluate(Node):
     def lower(self, context: StageContext) -> ir.Evaluation:
         """The suites in full."""
         suites = tuple(context.suites[suite] for suite in self.suites)
-        baselines = tuple(baseline.model_dump(mode="json") for baseline in self.baselines)
+        baselines = tuple(values_of(baseline) for baseline in self.baselines)
         return ir.Evaluation(self.models, suites, baselines, self.limit, self.batch_size)

@@ -20,7 +20,7 @@ class Export(Node):
 
     kind: Literal["export"] = identity("The choice.")
     base: str = identity("Stage whose model is exported.", alias="from")
-    format: Literal["huggingface"] = identity("The format.")
+    format: Literal["huggingface"] = identity("Format of the files that are written.")
 
     def mentions(self) -> tuple[Mention, ...]:
         """The stage whose model is exported."""

@@ -27,7 +27,7 @@ class OnlineStage(ComparingStage):
     completion_length: int = identity("Tokens generated after a prompt at most.", ge=1)
     kl: float = identity("Weight of the distance from the reference; 0 to go without one.", ge=0.0)
     rewards: Rewards = section("What scores a completion: the weighted sum of these.")
-    temperature: float = identity("Of sampling the completions.", 1.0, gt=0.0)
+    temperature: float = identity("Temperature that completions are sampled at.", 1.0, gt=0.0)
 
     def compares(self) -> bool:
         """Whether the distance from the reference plays a part."""

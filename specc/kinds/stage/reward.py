@@ -18,7 +18,7 @@ class Reward(FinetuningStage):
     leaves: ClassVar[str | None] = REWARD_MODEL
 
     kind: Literal["reward"] = identity("The choice.")
-    margin_field: str | None = identity("Column of by how much the better answer wins; none for no margin.", None)
+    margin_field: str | None = identity("Column of by how much the better answer wins; `null` is no margin.", None)
 
     def lower(self, context: StageContext) -> ir.Training:
         """One forward and backward pass a token; the head of one output is not counted."""

@@ -40,7 +40,7 @@ class TrainingStage(Node):
     global_batch_size: BatchSize = identity("Tokens or sequences per optimizer step, over all devices.")
     optimizer: Optimizer = section("The optimizer.")
     schedule: Schedule = section("The learning rate over time.")
-    max_grad_norm: float | None = identity("Gradients are scaled down to this norm; none to leave them.", 1.0, gt=0.0)
+    max_grad_norm: float | None = identity("Gradients are scaled down to this norm; `null` leaves them.", 1.0, gt=0.0)
     steps: Annotated[int, Field(ge=1)] | Literal["auto"] = execution(
         "Optimizer steps. They follow from the duration; written out, they are checked.", "auto"
     )
@@ -48,7 +48,7 @@ class TrainingStage(Node):
         "Type that matrix products are computed in; states are fp32.", "bf16"
     )
     loss_scale: Annotated[float, Field(gt=0.0)] | Literal["dynamic"] | None = numerics(
-        "Factor that keeps small gradients within fp16; none without fp16.", None
+        "Factor that keeps small gradients within fp16; `null` where the precision is another.", None
     )
     parallelism: Parallelism = section("How it is spread over devices.", default_factory=ParallelismSpec)
     checkpoint: CheckpointSpec = section("When the state is written.", default_factory=CheckpointSpec)
