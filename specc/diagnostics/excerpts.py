@@ -16,6 +16,8 @@ _BEFORE = 30
 """Cells before the first mark where a line is cut."""
 _CUT = "..."
 _TAB = 2
+# Characters that one cell may be made of before a line is taken for one that is too long.
+_LONGEST_SIGN = 4
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 # Marks that turn the order of a line around, or move the cursor, would put carets under other words than they mean.
@@ -78,14 +80,23 @@ def _shown(text: str) -> str:
     )
 
 
+def _bounded(text: str, most: int) -> int:
+    """Cells of a stretch as it is quoted, counted little further than `most`: a line may have a million characters."""
+    return cells(_shown(text[: _LONGEST_SIGN * (most + 1)]))
+
+
+def _fits(text: str, most: int) -> bool:
+    return _bounded(text, most) <= most
+
+
 def _parts(labels: list[Label], line: str) -> Iterator[list[Label]]:
     """Labels of one line in groups that fit beside each other; all in one where the line is short."""
-    if cells(_shown(line)) <= _WIDEST:
+    if _fits(line, _WIDEST):
         yield labels
         return
     part: list[Label] = []
     for label in labels:
-        if part and cells(line[part[0].span.column - 1 : _end(label, line)]) > _WIDEST - 2 * _BEFORE:
+        if part and not _fits(line[part[0].span.column - 1 : _end(label, line)], _WIDEST - 2 * _BEFORE):
             yield part
             part = []
         part.append(label)
@@ -99,8 +110,8 @@ def _quote(labels: list[Label], line: str) -> tuple[str, list[_Mark]]:
     """The line, cut around its labels, and where each label begins and ends in it, in cells."""
     first = min(label.span.column for label in labels) - 1
     start, head = 0, ""
-    if cells(_shown(line)) > _WIDEST and cells(_shown(line[:first])) > _BEFORE:
-        room = _WIDEST - len(_CUT) - cells(_shown(line[first:]))
+    if not _fits(line, _WIDEST) and not _fits(line[:first], _BEFORE):
+        room = _WIDEST - len(_CUT) - _bounded(line[first:], _WIDEST)
         start, head = _back(line, first, max(_BEFORE, room)), _CUT
     quoted, used = head, len(head)
     for character in line[start:]:
@@ -111,7 +122,7 @@ def _quote(labels: list[Label], line: str) -> tuple[str, list[_Mark]]:
         quoted += _shown(character)
 
     def cell(index: int) -> int:
-        return len(head) + cells(_shown(line[start:index])) + max(0, index - len(line))
+        return len(head) + _bounded(line[start:index], _WIDEST) + max(0, index - len(line))
 
     marks = [(cell(label.span.column - 1), cell(_end(label, line)), label) for label in labels]
     return quoted, [(a, min(max(b, a + 1), _WIDEST + 1), label) for a, b, label in marks]

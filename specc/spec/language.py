@@ -140,7 +140,7 @@ def noun(path: Path, root: Tree) -> str:
 
 def where(key: str, root: Tree, path: Path) -> list[str]:
     """Sections other than that at `path` that have this key: this spec's own first, nearest to `path` first."""
-    sections = list(_sections(Spec, ()))
+    sections = _every_section()
     found = [(section, model) for section, model in sections if key in fields(model)]
     general = []
     for section, model in found:
@@ -269,6 +269,11 @@ def _sections(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[t
     for key, models in _all_sections(model).items():
         for below in models:
             yield from _sections(below, (*path, *key.split(".")))
+
+
+@cache
+def _every_section() -> tuple[tuple[tuple[str, ...], type[BaseModel]], ...]:
+    return tuple(_sections(Spec, ()))
 
 
 def _node(path: Path, root: Tree) -> Node | None:

@@ -256,8 +256,17 @@ def survey(first: int, last: int) -> Survey:
             found.failures += [f"seed {seed}: {problem}"] if problem else []
             if spent > found.slowest_s:
                 found.slowest_s, found.slowest = spent, seed
-    found.peak_bytes = getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found.peak_bytes = _peak_bytes()
     return found
+
+
+def _peak_bytes() -> int:
+    """Largest resident size; on Linux of this program alone, since `getrusage` also counts what started it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = status.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return getrusage(RUSAGE_SELF).ru_maxrss
 
 
 def _problem(file: Path, found: Survey) -> str | None:
