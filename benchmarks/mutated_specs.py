@@ -25,6 +25,8 @@ def main(count: int) -> int:
         failures += found["failures"]
     print(f"mutated specs                 {count:>10,}")
     print(f"answered with a traceback     {len(failures):>10,}")
+    for failure in failures[:5]:
+        print(f"    {failure}")
     print(f"slowest check, CPU seconds    {slowest[0]:>10.3f}    seed {slowest[1]}")
     print(f"largest process               {largest / 10**6:>7,.0f} MB")
     return int(bool(failures) or slowest[0] > MOST_SECONDS or largest > MOST_BYTES)

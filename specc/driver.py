@@ -21,8 +21,9 @@ from specc.diagnostics.levels import UNSAID, Levels, heard, levelled
 from specc.passes import PASSES
 from specc.planning import DEVICES, check_device, plan_experiment
 from specc.source import Source, SpecErrors, read
+from specc.source.mended import mended
+from specc.spec.lower import can_be_lowered, lower
 from specc.spec.lower import check as check_spec
-from specc.spec.lower import lower
 from specc.spec.naming import label_of_overrides, named
 from specc.spec.parse import parse
 from specc.spec.spec import Spec
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 Watch = Callable[[str, ir.Experiment | ir.Plan], None]
 """Is shown the IR after lowering, after each pass and after planning, with the name of what made it."""
+
+
+_ENOUGH = 100
+"""Variants in a row with errors, after which the rest of a sweep is not looked at."""
 
 
 def unwatched(name: str, value: ir.Experiment | ir.Plan) -> None:
@@ -98,8 +103,12 @@ def check_source(source: Source, wishes: Wishes | None = None) -> Outcome:
         found = variants(source, wishes.variant)
     except SpecErrors as errors:
         return Outcome((), errors.diagnostics, errors.texts)
-    outcomes = tuple(_check_variant(variant, wishes) for variant in found)
-    return _joined(source, found, outcomes, wishes.levels) if found[0].points else outcomes[0]
+    outcomes: list[Outcome] = []
+    for variant in found:
+        outcomes.append(_check_variant(variant, wishes))
+        if sum(outcome.failed for outcome in outcomes[-_ENOUGH:]) == _ENOUGH:
+            break
+    return _joined(source, found, tuple(outcomes), wishes.levels) if found[0].points else outcomes[0]
 
 
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
@@ -138,17 +147,26 @@ def _check_variant(variant: Variant, wishes: Wishes) -> Outcome:
     try:
         spec = parse(source)
     except SpecErrors as errors:
-        return Outcome((), errors.diagnostics, errors.texts)
+        return Outcome((), (*errors.diagnostics, *_beyond(errors, variant, wishes)), errors.texts)
     findings = [*check_spec(spec), *check_device(spec.cluster.device)]
     plans: tuple[ir.Plan, ...] = ()
     overridden = label_of_overrides(source, spec)
-    if not any(finding.severity == "error" for finding in findings):
+    if can_be_lowered(findings):
         plan, more = _plan(source, spec, named(spec, variant.label, overridden), wishes)
         plans, findings = (plan,), findings + more
     said = heard(findings, Levels(spec.allow, spec.warn), wishes.levels, emitting=wishes.emitting, whole=bool(plans))
     sweep = named(spec, overridden) if variant.points else None
     outcome = Outcome(plans, tuple(map(source.locate, said)), source.texts, source, spec, sweep)
     return replace(outcome, plans=()) if outcome.failed else outcome
+
+
+def _beyond(errors: SpecErrors, variant: Variant, wishes: Wishes) -> tuple[Diagnostic, ...]:
+    """What else is wrong, where all that hinders reading on are slips whose meaning is clear."""
+    source = mended(variant.source, errors.diagnostics)
+    if source is None:
+        return ()
+    outcome = _check_variant(replace(variant, source=source), replace(wishes, watch=unwatched))
+    return tuple(found for found in outcome.diagnostics if found.severity in ("error", "warning"))
 
 
 def _plan(source: Source, spec: Spec, name: str, wishes: Wishes) -> tuple[ir.Plan, list[Finding]]:
@@ -175,7 +193,8 @@ def _passed(experiment: ir.Experiment, watch: Watch) -> ir.Experiment:
 
 def _joined(source: Source, found: tuple[Variant, ...], outcomes: tuple[Outcome, ...], levels: Levels) -> Outcome:
     """One outcome of all variants; what several of them say is said once."""
-    said = across([(variant.name, one.diagnostics) for variant, one in zip(found, outcomes, strict=True)])
+    looked_at = zip(found, outcomes, strict=False)
+    said = across([(variant.name, one.diagnostics) for variant, one in looked_at], len(found))
     plans = tuple(plan for outcome in outcomes for plan in outcome.plans)
     if len(plans) == len(found):
         alike = same_experiments(found, tuple(plan.experiment for plan in plans))

@@ -62,6 +62,9 @@ def check_checkpoints(experiment: Experiment) -> Iterator[Finding]:
 def check_repetition(experiment: Experiment) -> Iterator[Finding]:
     """More passes over the data than are worth their price."""
     for stage, work in _training(experiment):
+        if "prompt_length" in work.options:
+            # Most of the tokens are new completions of the prompts, and no data.
+            continue
         size = experiment.dataset(stage.data).tokens if stage.data is not None else None
         if size is None or work.tokens is None or work.tokens / size <= _PASSES_THAT_COST_LITTLE:
             continue

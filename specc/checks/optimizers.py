@@ -13,6 +13,8 @@ from specc.ir import Component, Experiment, OptimizerRule, Plan, Stage, Training
 _TABLES = ("embedding.", "position_embedding.", "lm_head.")
 _SAFE_RATE = 3e-4
 """A learning rate of AdamW for examples: within a factor of five of GPT-3's at every size."""
+_MUON_RATE = 5e-3
+"""Above this a rate of Muon is one that AdamW was hardly ever given, at any size."""
 _MOST_RULES = 64
 """Weights in blocks that are not treated alike: beyond this nobody writes the rules by hand."""
 
@@ -35,12 +37,13 @@ def check_muon(experiment: Experiment) -> Iterator[Finding]:
         trained = work.trained(experiment.model)
         given = [weight for weight in trained if _for_matrices(work.optimizer_of(weight.name))]
         others = [weight for weight in given if len(weight.sizes) != 2]
-        if others:
-            names = {weight.name for weight in others}
-            yield _vectors(stage, work, others, [weight.name for weight in trained if weight.name not in names])
         tables = [w.name for w in given if w.name.startswith(_TABLES) and len(w.sizes) == 2 and not work.adapter]
-        if tables:
-            yield _tables(stage, work, tables)
+        names = [weight.name for weight in others]
+        spared = [weight.name for weight in trained if weight.name not in (*names, *tables)]
+        if others:
+            yield _vectors(stage, work, others, tables, _help(work, [*names, *tables], spared))
+        elif tables:
+            yield _tables(stage, work, tables, _help(work, tables, spared))
 
 
 def check_engine_rules(plan: Plan) -> Iterator[Finding]:
@@ -117,20 +120,29 @@ def _taken_before(stage: Stage, index: int, rules: Sequence[OptimizerRule], name
     )
 
 
-def _vectors(stage: Stage, work: Training, others: list[Weight], spared: list[str]) -> Finding:
-    """The rules of the help take all of `others` and none of the weights that are `spared`."""
-    vectors = all(len(weight.sizes) < 2 for weight in others)
-    what = _count(len(others), "vector" if vectors else "weight") + ("" if vectors else " of other shapes")
-    headline = f"`muon` takes matrices, and it is given {what}"
-    rate = work.optimizer.fields["learning_rate"] if _like_adamw(work.optimizer) else _SAFE_RATE
+def _help(work: Training, names: list[str], spared: list[str]) -> str:
+    """Rules that take all of `names` and none of the weights that are `spared`."""
+    rate = work.optimizer.fields["learning_rate"]
+    rate = rate if _like_adamw(work.optimizer) and rate <= _MUON_RATE else _SAFE_RATE
     adamw = f"optimizer: {{kind: adamw, learning_rate: {_yaml(rate)}}}"
-    names = [weight.name for weight in others]
     folded, kept = _folded(names, spared)
     patterns = _covering(folded, kept) if len(folded) <= _MOST_RULES else folded[:1]
     rules = ", ".join(f'{{match: "{pattern}", {adamw}}}' for pattern in patterns)
-    rules += "" if len(folded) <= _MOST_RULES else ", and so on for each of them"
-    places = tuple(At(_at(stage, *place)) for place in _places(work, names))
-    return Finding("SPC305", headline, places, help=f"send them to AdamW, first in `rules`: {rules}")
+    if len(folded) > _MOST_RULES:
+        return f"send them to AdamW, first in `rules`: {rules}, and so on for each of them"
+    if len(work.rules) > 1:
+        return f"send them to AdamW, first in `rules`: {rules}"
+    return f"send them to AdamW: `rules: [{rules}]`"
+
+
+def _vectors(stage: Stage, work: Training, others: list[Weight], tables: list[str], help_text: str) -> Finding:
+    vectors = all(len(weight.sizes) < 2 for weight in others)
+    what = _count(len(others), "vector" if vectors else "weight") + ("" if vectors else " of other shapes")
+    headline = f"`muon` takes matrices, and it is given {what}"
+    places = tuple(At(_at(stage, *place)) for place in _places(work, [weight.name for weight in others]))
+    listed = " and ".join(f"`{name}`" for name in tables)
+    notes = (f"it is given {listed} too: a table is for AdamW as well, see SPC311",) if tables else ()
+    return Finding("SPC305", headline, places, notes, help=help_text)
 
 
 def _count(number: int, what: str) -> str:
@@ -148,14 +160,14 @@ def _yaml(number: float) -> str:
     return f"{number}" if not exponent else f"{digits if '.' in digits else digits + '.0'}e{int(exponent)}"
 
 
-def _tables(stage: Stage, work: Training, tables: list[str]) -> Finding:
+def _tables(stage: Stage, work: Training, tables: list[str], help_text: str) -> Finding:
     listed = " and ".join(f"`{name}`" for name in tables)
     return Finding(
         "SPC311",
         f"`muon` is for the matrices inside the model, and it is given {listed}",
         tuple(At(_at(stage, *place)) for place in _places(work, tables)),
         ("rows of a table are looked up one by one, and an orthogonal step mixes them (Jordan et al. 2024)",),
-        help="send them to AdamW by rules such as " + ", ".join(f'`match: "{name}"`' for name in tables),
+        help=help_text,
         severity="warning",
     )
 

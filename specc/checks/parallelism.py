@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from math import gcd
 
 from specc.diagnostics import At, Finding
 from specc.ir import Layout, Plan, Stage, StagePlan, Training
 
-# Huang et al. 2019, GPipe, arXiv:1811.06965, section 2.3: the bubble is negligible with four micro-batches a stage,
-# (p - 1) / (4 p + p - 1), which stays below a fifth for every p.
-_BUBBLE = Fraction(1, 5)
-
 
 def check_layouts(plan: Plan) -> Iterator[Finding]:
-    """Tensor parallelism across nodes, idle pipelines and keys that do nothing."""
+    """Tensor parallelism across nodes and keys that do nothing."""
     for stage, placed in _placed(plan):
         assert placed.layout is not None
         yield from _crossing(plan, stage, placed.layout)
-        yield from _bubble(stage, placed.layout)
         yield from _without_effect(stage, placed.layout)
 
 
@@ -32,7 +26,7 @@ def check_emitted(plan: Plan) -> Iterator[Finding]:
             yield Finding(
                 "SPC419",
                 f"this version of specc plans {what} and emits no code for it",
-                _written(stage),
+                _written(stage, plan),
                 (f"`specc compile` and `specc run` refuse stage `{stage.name}`",),
                 severity="note",
             )
@@ -55,14 +49,14 @@ def _not_emitted(layout: Layout) -> str | None:
     return None
 
 
-def _written(stage: Stage) -> tuple[At, ...]:
+def _written(stage: Stage, plan: Plan) -> tuple[At, ...]:
     """What asks for the layout; else the stage."""
     assert isinstance(stage.work, Training)
     keys = ("tensor_parallel_size", "pipeline_parallel_size", "context_parallel_size", "expert_parallel_size")
     parallelism = ("stages", stage.name, "parallelism")
     at = [At((*parallelism, key)) for key in keys if (getattr(stage.work.requested, key) or 1) > 1]
     if not at and stage.work.requested.engine is not None:
-        at = [At((*parallelism, "engine")), At(("cluster", "nodes"))]
+        at = [At((*parallelism, "engine")), *(At(("cluster", key)) for key in plan.cluster.size_keys)]
     return tuple(at) or (At(("stages", stage.name)),)
 
 
@@ -89,56 +83,6 @@ def _crossing(plan: Plan, stage: Stage, layout: Layout) -> Iterator[Finding]:
 
 def _rate(bandwidth: float) -> str:
     return f"{bandwidth / 1e9:,.3g} GB/s"
-
-
-def _bubble(stage: Stage, layout: Layout) -> Iterator[Finding]:
-    """Share of the time that a stage waits: (p - 1) / (v m + p - 1) (Narayanan et al. 2021, section 2.2)."""
-    stages, chunks, batches = (
-        layout.pipeline_parallel_size,
-        layout.pipeline_chunks,
-        layout.gradient_accumulation_steps,
-    )
-    assert isinstance(stage.work, Training)
-    if stage.work.requested.micro_batch_size is None:
-        # Where the planner took larger micro-batches it weighed the bubble; what it cannot mend is a small batch.
-        batches *= layout.micro_batch_size
-    idle = _idle(stages, chunks, batches)
-    if idle <= _BUBBLE:
-        return
-    at = ("stages", stage.name)
-    through = f" x {chunks} chunks" if chunks > 1 else ""
-    sum_ = f"({stages} - 1) / ({f'{chunks} x ' if chunks > 1 else ''}{batches} + {stages} - 1)"
-    yield Finding(
-        "SPC411",
-        f"{batches} micro-batch{'es' if batches > 1 else ''} over {stages} stages{through} "
-        f"leave{'s' if batches == 1 else ''} {float(idle):.0%} of the time idle",
-        (
-            At((*at, "parallelism", "pipeline_parallel_size"), sum_),
-            At((*at, "global_batch_size")),
-        ),
-        ("about four micro-batches a stage make it small (Huang et al. 2019, arXiv:1811.06965, section 2.3)",),
-        help=_less_idle(layout, batches),
-        severity="warning",
-    )
-
-
-def _idle(stages: int, chunks: int, batches: int) -> Fraction:
-    return Fraction(stages - 1, chunks * batches + stages - 1)
-
-
-def _less_idle(layout: Layout, batches: int) -> str:
-    """Smaller micro-batches, else a larger batch: the first that brings the bubble down."""
-    per_rank = layout.micro_batch_size * layout.gradient_accumulation_steps
-    stages, chunks, micro = layout.pipeline_parallel_size, layout.pipeline_chunks, per_rank // batches
-    for smaller in range(micro - 1, 0, -1):
-        if per_rank % smaller == 0 and _idle(stages, chunks, per_rank // smaller) <= _BUBBLE:
-            return f"use `micro_batch_size: {smaller}`: {_percent(_idle(stages, chunks, per_rank // smaller))}"
-    needed = next(count for count in range(batches, 10**6) if _idle(stages, chunks, count) <= _BUBBLE)
-    return f"use a global batch of {needed * micro * layout.data_parallel_size:,} sequences, or fewer stages"
-
-
-def _percent(share: Fraction) -> str:
-    return f"{float(share):.0%}"
 
 
 def _without_effect(stage: Stage, layout: Layout) -> Iterator[Finding]:

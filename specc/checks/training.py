@@ -63,10 +63,20 @@ def check_tokens_per_parameter(experiment: Experiment) -> Iterator[Finding]:
 
 
 def check_betas(experiment: Experiment) -> Iterator[Finding]:
-    """A second moment that averages over more steps than there are."""
+    """A second moment that averages over more steps than there are, or over fewer than the first."""
     for stage, work in _training(experiment):
         for rule, at in _distinct(stage, work):
-            beta = rule.optimizer.fields.get("betas", (0.0, 0.0))[1]
+            first, beta = rule.optimizer.fields.get("betas", (0.0, 0.0))
+            if beta < first:
+                yield Finding(
+                    "SPC320",
+                    f"beta {beta:g} of the second moment is below beta {first:g} of the first",
+                    (At((*at, "betas", 1)), At((*at, "betas", 0))),
+                    ("Adam is known to converge for beta1 < sqrt(beta2) (Zhang et al. 2022, arXiv:2208.09632)",),
+                    help="use `betas: [0.9, 0.95]`",
+                    severity="warning",
+                )
+                continue
             horizon = round(1 / (1 - beta))
             if work.steps is None or horizon <= max(work.steps, _LONG_AVERAGE):
                 continue
@@ -86,6 +96,9 @@ def check_rates(experiment: Experiment) -> Iterator[Finding]:
     size = experiment.model.parameters
     known, rate = next(((count, rate) for count, rate in GPT3_RATES if size <= count), GPT3_RATES[-1])
     for stage, work in _training(experiment):
+        if stage.after:
+            # The table is of pretraining.
+            continue
         for rule, at in _distinct(stage, work):
             peak = rule.optimizer.fields.get("learning_rate", 0.0)
             if rule.optimizer.fields.get("kind") == "adamw" and peak > _FAR_ABOVE * rate:

@@ -71,6 +71,7 @@ def of_spec(command: Callable[..., None]) -> Callable[..., None]:
 
 def _codes(act: str) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], tuple[str, ...]]:
     def check_codes(context: click.Context, parameter: click.Parameter, codes: tuple[str, ...]) -> tuple[str, ...]:
+        codes = tuple(code if code == WARNINGS else code.upper() for code in codes)
         for code in codes:
             said = None if act == "deny" and code == WARNINGS else refuse(code, act)
             if said is not None:

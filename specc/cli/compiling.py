@@ -17,6 +17,7 @@ from specc.diagnostics.render import FORMATS
 
 if TYPE_CHECKING:
     from specc.backends import Artifact
+    from specc.fixing import Fixed
 
 STALE = 3
 """Exit code of `compile --check` when the folder is not what the spec says."""
@@ -31,9 +32,13 @@ FORMAT = click.option("--format", "form", type=click.Choice(FORMATS), default="f
 @click.option("--diff", "only_diff", is_flag=True, help="Show what --fix would do, and write nothing.")
 def check(asked: Asked, form: str, fixing: bool, only_diff: bool) -> None:
     """Say what is wrong with SPEC, all of it, in under a second."""
-    outcome = _fix(asked, form, only_diff=only_diff) if fixing or only_diff else asked.check()
+    if fixing or only_diff:
+        outcome, failed = _fix(asked, form, only_diff=only_diff)
+    else:
+        outcome = _announced(asked, asked.check())
+        failed = outcome.failed
     show.diagnostics(outcome, form)
-    if outcome.failed:
+    if failed:
         sys.exit(1)
     if form == "full" and not only_diff:
         click.echo(f"{asked.spec}: ok, {show.facts(outcome.plans)}")
@@ -116,13 +121,29 @@ def fail(message: str) -> None:
     sys.exit(1)
 
 
-def _fix(asked: Asked, form: str, *, only_diff: bool) -> driver.Outcome:
-    """Fix what is safe; the diff goes to stdout, or to stderr where another program reads the diagnostics there."""
+def _announced(asked: Asked, outcome: driver.Outcome) -> driver.Outcome:
+    """The outcome, in which only those fixes are called safe that --fix would apply."""
+    if not any(found.fix is not None and found.fix.safe for found in outcome.diagnostics):
+        return outcome
+    return _fixed(asked).first
+
+
+def _fixed(asked: Asked) -> Fixed:
     from specc import fixing
 
     # Passes are not watched here: every round of fixing runs them again.
     wishes = replace(asked.wishes, watch=driver.unwatched)
-    fixed = fixing.fix(asked.spec, asked.sets, lambda source: driver.check_source(source, wishes))
+    return fixing.fix(asked.spec, asked.sets, lambda source: driver.check_source(source, wishes))
+
+
+def _fix(asked: Asked, form: str, *, only_diff: bool) -> tuple[driver.Outcome, bool]:
+    """Fix what is safe; what is left then, and whether the files as they lie there now have errors.
+
+    The diff goes to stdout, or to stderr where another program reads the diagnostics there.
+    """
+    from specc import fixing
+
+    fixed = _fixed(asked)
     if fixed.changed:
         click.echo(fixing.diff(fixed), nl=False, err=form != "full")
     if not only_diff:
@@ -133,11 +154,12 @@ def _fix(asked: Asked, form: str, *, only_diff: bool) -> driver.Outcome:
     for reason in fixed.refused:
         click.echo(f"not fixed: {reason}", err=True)
     count = f"{fixed.mended} {'mistake' if fixed.mended == 1 else 'mistakes'}"
-    if fixed.mended:
+    count += f", and {fixed.hidden} that they hid" if fixed.hidden else ""
+    if fixed.changed:
         click.echo(f"would fix {count}" if only_diff else f"fixed {count}", err=True)
     else:
         click.echo("nothing here has a safe fix", err=True)
-    return fixed.outcome
+    return fixed.outcome, fixed.first.failed if only_diff else fixed.outcome.failed
 
 
 def _bring_one(outcome: driver.Outcome, out: Path, *, only_check: bool, force: bool) -> bool:

@@ -13,10 +13,10 @@ from specc.diagnostics.near import nearest
 @click.command()
 @click.argument("code", required=False, shell_complete=codes)
 def explain(code: str | None) -> None:
-    """Print the page of a diagnostic CODE, or the list of all codes."""
+    """Print the page of a diagnostic CODE, or the list of all codes with their severity."""
     if code is None:
         for known in pages.codes():
-            click.echo(f"{known}  {pages.title(known)}")
+            click.echo(f"{known}  {pages.severity(known) or '':<7}  {pages.title(known)}")
         return
     page = pages.page(code.upper())
     if page is None:

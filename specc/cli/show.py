@@ -57,12 +57,25 @@ def facts(plans: tuple[ir.Plan, ...]) -> str:
     said.append(f"{sizes[0]:,} parameters" if sizes[0] == sizes[-1] else f"{sizes[0]:,} to {sizes[-1]:,} parameters")
     said.append(f"stages {names}")
     stages = [stage for plan in plans for stage in plan.stages]
-    days = sum(stage.duration_s or 0.0 for stage in stages) / 86400
-    cost = sum(stage.cost_usd or 0.0 for stage in stages)
-    if days >= 0.1:
-        together = " in all" if len(plans) > 1 else ""
-        said.append(f"about {days:,.1f} days" + (f" and ${cost:,.0f}" if cost else "") + together)
+    seconds = sum(stage.duration_s or 0.0 for stage in stages)
+    costs = [stage.cost_usd for stage in stages if stage.cost_usd is not None]
+    figures = [_about(seconds)] if seconds else []
+    figures += [_dollars(sum(costs))] if sum(costs) else []
+    if figures:
+        said.append(f"about {' and '.join(figures)}" + (" in all" if len(plans) > 1 else ""))
     return "; ".join(said)
+
+
+def _about(seconds: float) -> str:
+    """Days from two on, hours from two on, minutes from two on; else seconds."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f}".removesuffix(".0") + f" {unit}"
+    return f"{seconds:,.0f} s" if seconds >= 1 else "a second"
+
+
+def _dollars(cost: float) -> str:
+    return f"${cost:,.0f}" if cost >= 10 else f"${max(cost, 0.01):,.2f}"
 
 
 def changes(folder: Path, written: Written, verb: str) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 _LETTERS_PER_SLIP = 6
 """One slip in a short word, two in a word of twelve letters."""
 _LEAST_LETTERS = 4
+_LONGEST_NAME = 200
+"""A longer text was meant to be no name."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, or None when none is near."""
     known = list(choices)
+    if len(word) > _LONGEST_NAME:
+        return None
     if word.lower() in known:
         return word.lower()
     # `h100` is `h100_sxm` cut short, and not `h200` with a digit wrong.
@@ -25,7 +30,9 @@ def slip(word: str, choices: Iterable[str]) -> str | None:
 
 
 def is_surely(word: str, meant: str, choices: Iterable[str]) -> bool:
-    """Whether `word` can only have been meant to be that choice: in a short word one letter may make another one."""
+    """Whether `word` can only have been meant to be that choice: digits, or a letter in a short word, make another."""
+    if re.sub(r"\D", "", word) != re.sub(r"\D", "", meant):
+        return False
     return len(meant) >= _LEAST_LETTERS and [choice for _, choice in _slips(word, choices)] == [meant]
 
 
@@ -49,12 +56,14 @@ def distance(a: str, b: str) -> int:
 
 def _slips(word: str, choices: Iterable[str]) -> list[tuple[int, str]]:
     """Choices within the slips that a word of their length may have, each with its distance."""
-    near = [(distance(word.lower(), choice.lower()), choice) for choice in choices]
+    lowered = word.lower() if len(word) <= _LONGEST_NAME else ""
+    near = [(distance(lowered, choice.lower()), choice) for choice in choices if lowered]
     return [(far, choice) for far, choice in near if far <= max(1, len(choice) // _LETTERS_PER_SLIP)]
 
 
 def _longer(word: str, end: str, choices: list[str]) -> str | None:
-    longer = [choice for choice in choices if len(word) > 2 and choice.startswith(f"{word.lower()}{end}")]
+    start = f"{word.lower()}{end}"
+    longer = [choice for choice in choices if len(word) > 2 and choice.startswith(start)]
     return min(longer, key=len, default=None)
 
 

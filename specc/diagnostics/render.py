@@ -31,9 +31,14 @@ def render(diagnostics: tuple[Diagnostic, ...], texts: Mapping[str, str], form: 
 def summary(diagnostics: tuple[Diagnostic, ...]) -> str:
     """Such as `2 errors, 1 warning`."""
     counts = [(kind, sum(d.severity == kind for d in diagnostics)) for kind in ("error", "warning", "note")]
-    fixable = sum(d.fix is not None and d.fix.safe for d in diagnostics)
+    count_fixable = fixable(diagnostics)
     words = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts if count]
-    return ", ".join([*words, *([f"{fixable} fixable with --fix"] if fixable else [])])
+    return ", ".join([*words, *([f"{count_fixable} fixable with --fix"] if count_fixable else [])])
+
+
+def fixable(diagnostics: tuple[Diagnostic, ...]) -> int:
+    """How many safe fixes there are; two diagnostics that ask for the same edit have one."""
+    return len({diagnostic.fix for diagnostic in diagnostics if diagnostic.fix is not None and diagnostic.fix.safe})
 
 
 def _json(diagnostic: Diagnostic) -> dict[str, Any]:

@@ -23,6 +23,10 @@ class Device:
     """Dense FLOP/s by precision."""
     memory_bandwidth: float
     """Bytes/s."""
+    intra_node_bandwidth: float
+    """Bytes/s per direction to devices of the same node."""
+    inter_node_bandwidth: float
+    """Bytes/s per direction to other nodes: an assumption, which a cluster replaces."""
     matmul_efficiency: float
     """Share of the peak that large matrix products reach."""
     power_watts: float
@@ -59,11 +63,19 @@ class Cluster:
     partitions: Mapping[str, Partition] = field(default_factory=dict)
     checkpoint_bandwidth: float | None = None
     """Bytes/s that all nodes together write; None where nobody measured it."""
+    catalogue_links: tuple[str, ...] = ()
+    """Which of the two bandwidths are the catalogue's, by their names here; that between nodes is then an assumption."""
 
     @property
     def devices(self) -> int:
         """Devices in all."""
         return self.nodes * self.devices_per_node
+
+    @property
+    def size_keys(self) -> tuple[str, ...]:
+        """The keys of the spec that say how many devices there are: what is not 1, else the device itself."""
+        sizes = (("nodes", self.nodes), ("devices_per_node", self.devices_per_node))
+        return tuple(key for key, size in sizes if size > 1) or ("device",)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ def _device(name: str, row: Mapping[str, Any]) -> Device:
         memory_bytes=row["memory_gib"] * GIB,
         peak_flops=MappingProxyType({precision: tera * 1e12 for precision, tera in row["peak_tflops"].items()}),
         memory_bandwidth=row["bandwidth_gbs"] * 1e9,
+        intra_node_bandwidth=row["links_gbs"]["intra_node"] * 1e9,
+        inter_node_bandwidth=row["links_gbs"]["inter_node"] * 1e9,
         matmul_efficiency=row["matmul_efficiency"],
         power_watts=row["power_watts"],
         source=row["source"],

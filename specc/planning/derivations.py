@@ -18,6 +18,8 @@ _TEXT = {
     "micro_batch_size": "Sequences per forward pass and device.",
     "activation_checkpointing": "Whether blocks are computed again in the backward pass instead of kept.",
     "data_parallel_size": "Devices that each read a part of the batch.",
+    "intra_node_bandwidth": "Bandwidth of a device to those of its node, in each direction.",
+    "inter_node_bandwidth": "Bandwidth of a device to other nodes, in each direction.",
 }
 
 
@@ -31,6 +33,11 @@ def derivations(plan: Plan) -> Iterator[Derivation]:
         yield from _memory(stage)
         yield from _time(stage, plan.cluster)
     yield from _totals(plan)
+    for name in plan.cluster.catalogue_links:
+        kind = "an assumption of" if name == "inter_node_bandwidth" else "that of"
+        meaning, reason = _TEXT[name], f"{kind} the hardware catalogue for `{plan.cluster.device.name}`"
+        rate = f"{getattr(plan.cluster, name) / 1e9:.4g} GB/s"
+        yield Derivation(f"cluster.{name}", rate, meaning, None, (), (reason,))
 
 
 def _layout(plan: Plan, stage: StagePlan, work: Training) -> Iterator[Derivation]:

@@ -12,6 +12,7 @@ from specc.ir.plan import Cluster, Layout, Memory
 from specc.planning.catalogue import DEVICES, has_precision
 from specc.planning.legality import SIZES
 from specc.planning.memory import allowances, memory_limit
+from specc.planning.sizes import larger, pairs
 from specc.planning.text import article, gib
 
 Fits = Callable[[Requested, Cluster], bool]
@@ -34,22 +35,22 @@ def does_not_fit(stage: Stage, cluster: Cluster, layout: Layout, memory: Memory,
     return Finding(
         "SPC406",
         headline,
-        _places(stage, requested),
+        (*_places(stage, requested), At(("cluster", "device")), *(At(("cluster", key)) for key in cluster.size_keys)),
         notes=(f"needs: {needs}", f"of {gib(device.memory_bytes)} the device keeps: {held_back}"),
         help=first or f"no change of layout fits, nor up to {MAX_NODES:,} nodes: use a smaller model or context",
     )
 
 
 def _places(stage: Stage, requested: Requested) -> tuple[At, ...]:
-    """What the user wrote about the layout, else the section; then the cluster."""
+    """What the user wrote about the layout, else the section."""
     path = ("stages", stage.name, "parallelism")
     written = ("zero_stage", "activation_checkpointing", "micro_batch_size", "engine", *(key for key, _ in SIZES))
     places = [At((*path, name)) for name in written if getattr(requested, name) is not None]
-    return (*(places or [At(path)]), At(("cluster", "nodes")))
+    return tuple(places or [At(path)])
 
 
 def _changes(requested: Requested, cluster: Cluster, precision: str) -> Iterator[Change]:
-    """From the cheapest to the dearest: take back one request, then several, then ask for more machines."""
+    """From the cheapest to the dearest: take back one request, then several, divide more, ask for more machines."""
     eased = list(_eased(requested))
     free, together = requested, ""
     for size in range(1, len(eased) + 1):
@@ -57,10 +58,24 @@ def _changes(requested: Requested, cluster: Cluster, precision: str) -> Iterator
             free = _merge(requested, [wanted for _, wanted in chosen])
             yield "use " + " and ".join(text for text, _ in chosen), free, cluster
             together = "".join(f" and {text}" for text, _ in chosen)
-    for wanted, and_also in ((requested, ""), (free, together)):
+    both = ((requested, ""), (free, together)) if eased else ((requested, ""),)
+    for divide in (larger, pairs):
+        for wanted, and_also in both:
+            yield from ((f"use {text}{and_also}", changed, cluster) for text, changed in divide(wanted, cluster))
+    for wanted, and_also in both:
         yield from _more_nodes(wanted, cluster, and_also)
-    for wanted, and_also in ((requested, ""), (free, together)):
+    for wanted, and_also in both:
         yield from _larger_devices(wanted, cluster, precision, and_also)
+    for machines in (_more_nodes(free, cluster, together), _larger_devices(free, cluster, precision, together)):
+        yield from _divided_on(machines)
+
+
+def _divided_on(machines: Iterator[Change]) -> Iterator[Change]:
+    """Other machines, and the model divided more among them."""
+    for use, requested, cluster in machines:
+        for divide in (larger, pairs):
+            for text, changed in divide(requested, cluster):
+                yield f"{use} and {text}", changed, cluster
 
 
 def _eased(requested: Requested) -> Iterator[tuple[str, Requested]]:
@@ -70,6 +85,8 @@ def _eased(requested: Requested) -> Iterator[tuple[str, Requested]]:
         yield "`zero_stage: 3`", replace(requested, zero_stage=3)
     if requested.engine == "torch":
         yield "`engine: deepspeed`", replace(requested, engine="deepspeed")
+    if requested.engine == "deepspeed":
+        yield "`engine: torch`", replace(requested, engine="torch")
     if (requested.micro_batch_size or 1) > 1:
         smaller = replace(requested, micro_batch_size=1, gradient_accumulation_steps=None)
         yield "`micro_batch_size: 1`", smaller

@@ -36,21 +36,21 @@ def legal(model: Model, stage: Stage, requested: Requested, cluster: Cluster) ->
     return next(_findings(model, stage, requested, cluster, advise=False), None) is None
 
 
-def engines(requested: Requested, cluster: Cluster) -> tuple[str, ...]:
+def engines(model: Model, requested: Requested, cluster: Cluster) -> tuple[str, ...]:
     """The engines to try for a request, preferred first; empty where none combines what is asked for.
 
-    One process needs no engine, DeepSpeed comes where that does not fit, and a TPU is driven through XLA.
+    Those that cannot divide this model are left out, as long as one can. One process needs no engine, DeepSpeed comes
+    where that does not fit, and a TPU is driven through XLA.
     """
     if requested.engine:
         return (requested.engine,)
     if _is_tpu(cluster):
-        return tuple(_allowing(("xla",), requested, cluster))
+        return tuple(_allowing(("xla",), model, requested, cluster))
     alone = cluster.devices == 1 and not requested.zero_stage
     if alone and cluster.device.name == "cpu":
         return ("torch",)
-    return tuple(
-        _allowing(("torch", "deepspeed") if alone else ("deepspeed", "torch"), requested, cluster)[: 1 + alone]
-    )
+    order = ("torch", "deepspeed") if alone else ("deepspeed", "torch")
+    return tuple(_allowing(order, model, requested, cluster)[: 1 + alone])
 
 
 def zero_stages(engine: str, requested: Requested, cluster: Cluster) -> tuple[int, ...]:
@@ -67,14 +67,13 @@ def zero_stages(engine: str, requested: Requested, cluster: Cluster) -> tuple[in
 def _findings(model: Model, stage: Stage, requested: Requested, cluster: Cluster, *, advise: bool) -> Iterator[Finding]:
     place = ("stages", stage.name, "parallelism")
     mesh = mesh_of(requested, cluster)
+    impossible = tuple(_product(requested, mesh, cluster))
+    # What sizes would have to divide is another question for the sizes that come instead.
+    divisions = () if impossible else (*_divisions(model, requested, mesh, cluster), _layers(model, mesh))
     checks = (
         _machine(requested, cluster),
-        _product(requested, mesh, cluster),
-        _heads(model, requested, mesh, cluster),
-        _layers(model, mesh),
-        _context(model, requested, mesh, cluster),
-        _vocabulary(model, requested, mesh, cluster),
-        _experts(model, mesh),
+        impossible,
+        *divisions,
         _combination(requested, mesh, cluster),
         _tied(model, requested, mesh, cluster),
     )
@@ -82,6 +81,15 @@ def _findings(model: Model, stage: Stage, requested: Requested, cluster: Cluster
         at = tuple(replace(place_, path=_absolute(place_.path, place)) for place_ in finding.at)
         help_text = finding.help or (_advice(finding, model, stage, requested, cluster) if advise else None)
         yield replace(finding, at=at, help=help_text)
+
+
+def _divisions(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> tuple[Iterator[Finding], ...]:
+    return (
+        _heads(model, requested, mesh, cluster),
+        _context(model, requested, mesh, cluster),
+        _vocabulary(model, requested, mesh, cluster),
+        _experts(model, mesh),
+    )
 
 
 def _absolute(path: tuple[str | int, ...], place: tuple[str, str, str]) -> tuple[str | int, ...]:
@@ -110,10 +118,12 @@ def _product(requested: Requested, mesh: Mesh, cluster: Cluster) -> Iterator[Fin
         ranks = mesh.ranks if requested.data_parallel_size else mesh.fixed
         is_ = f"is {ranks:,} ranks" if len(written) > 1 else f"needs {ranks:,} ranks"
         verb = is_ if requested.data_parallel_size else f"takes {ranks:,} ranks"
-        headline = f"{product} {verb}, and the cluster has {cluster.devices:,} devices"
+        headline = f"{product} {verb}, and the cluster has {_devices(cluster.devices)}"
         places = tuple(At((key,)) for key, _ in written)
-        at = (*places, At(("cluster", "nodes"), f"{cluster.nodes:,} x {cluster.devices_per_node:,} devices"))
-        yield Finding("SPC401", headline, at, help=_fitting(requested, mesh, cluster))
+        sizes = f"{cluster.nodes:,} x {cluster.devices_per_node:,} devices" if cluster.devices > 1 else "1 device"
+        first, *others = cluster.size_keys
+        at = (*places, At(("cluster", first), sizes), *(At(("cluster", key)) for key in others))
+        yield Finding("SPC401", headline, at, help=_following(requested, mesh, cluster))
     elif requested.zero_stage and sharing == 1 and requested.engine in ("torch", "xla"):
         yield Finding(
             "SPC401",
@@ -129,20 +139,22 @@ def _product(requested: Requested, mesh: Mesh, cluster: Cluster) -> Iterator[Fin
         )
 
 
-def _fitting(requested: Requested, mesh: Mesh, cluster: Cluster) -> str:
-    """The data-parallel size that fits, else the nearest number of nodes that the fixed sizes fill."""
-    if cluster.devices % mesh.fixed == 0:
-        data = cluster.devices // mesh.fixed
-        return f"use `data_parallel_size: {data}`" + (", or leave it out: it follows" if mesh.data > 0 else "")
+def _following(requested: Requested, mesh: Mesh, cluster: Cluster) -> str | None:
+    """The data-parallel size that the others leave; None where they leave none."""
+    if not requested.data_parallel_size or cluster.devices % mesh.fixed:
+        return None
+    return f"use `data_parallel_size: {cluster.devices // mesh.fixed}`, or leave it out: it follows"
+
+
+def _more_nodes(model: Model, stage: Stage, requested: Requested, cluster: Cluster) -> str | None:
+    """The nearest number of nodes that the sizes fill; None where these cannot be either."""
+    mesh = mesh_of(requested, cluster)
     needed = mesh.ranks if requested.data_parallel_size else mesh.fixed
     unit = needed // gcd(needed, cluster.devices_per_node)
     nodes = unit if requested.data_parallel_size else max(1, round(cluster.nodes / unit)) * unit
-    left_out = (
-        ""
-        if nodes * cluster.devices_per_node == needed or not requested.data_parallel_size
-        else (" and leave `data_parallel_size` out")
-    )
-    return f"use {nodes:,} node{'s' if nodes > 1 else ''}{left_out}, or sizes whose product divides {cluster.devices:,}"
+    if not legal(model, stage, requested, replace(cluster, nodes=nodes)):
+        return None
+    return f"{nodes:,} node{'s' if nodes > 1 else ''}"
 
 
 def _heads(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> Iterator[Finding]:
@@ -156,7 +168,7 @@ def _heads(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> 
         place = ("model", "attention", "num_kv_heads")
         yield _indivisible("SPC403", groups, "key/value heads", mesh.tensor, "tensor", place)
     fewest = groups or heads
-    if _engine(requested, cluster) == "deepspeed" and fewest % mesh.context:
+    if _engine(model, requested, cluster) == "deepspeed" and fewest % mesh.context:
         name, words = ("num_kv_heads", "key/value heads") if groups else ("num_heads", "query heads")
         found = _indivisible("SPC403", fewest, words, mesh.context, "context", ("model", "attention", name))
         yield replace(found, notes=("DeepSpeed exchanges heads for parts of the sequence (arXiv:2309.14509)",))
@@ -166,10 +178,14 @@ def _layers(model: Model, mesh: Mesh) -> Iterator[Finding]:
     pieces = mesh.pipeline * mesh.chunks
     if mesh.pipeline == 1 or model.num_layers % pieces == 0:
         return
+    # DeepSpeed's PipelineModule (`partition_method`) and torch's PipelineStage take any split; a schedule that
+    # interleaves has every rank go through its chunks in step.
+    if mesh.chunks == 1 and model.num_layers > mesh.pipeline:
+        return
     chunks = f" x {mesh.chunks} chunks" if mesh.chunks > 1 else ""
     at = [At(("pipeline_parallel_size",)), At(("model", "num_layers"), _leaves(model.num_layers, pieces))]
     if chunks:
-        at.insert(1, At(("pipeline_chunks",)))
+        at.insert(0, At(("pipeline_chunks",)))
     yield Finding(
         "SPC404", f"{model.num_layers} layers do not split into {mesh.pipeline} pipeline stages{chunks}", tuple(at)
     )
@@ -179,7 +195,7 @@ def _context(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -
     """Causal attention is balanced by giving each rank one early and one late part of the sequence."""
     if mesh.context == 1:
         return
-    pairs = 1 if _engine(requested, cluster) == "deepspeed" else 2
+    pairs = 1 if _engine(model, requested, cluster) == "deepspeed" else 2
     unit = pairs * mesh.context * (mesh.tensor if requested.sequence_parallel else 1)
     if model.context_length % unit:
         note = f"it must be a multiple of {pairs} x {mesh.context}" + (
@@ -195,7 +211,7 @@ def _context(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -
 
 def _vocabulary(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> Iterator[Finding]:
     """The table is divided by rows, except by DeepSpeed, which leaves it whole and divides an untied head."""
-    whole = _engine(requested, cluster) == "deepspeed" and not model.head.parameters
+    whole = _engine(model, requested, cluster) == "deepspeed" and not model.head.parameters
     if whole or model.vocab_size % mesh.tensor == 0:
         return
     multiple = 128 if 128 % mesh.tensor == 0 else lcm(mesh.tensor, 2)
@@ -258,7 +274,7 @@ def _is_written(requested: Requested, name: str) -> bool:
 
 def _tied(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> Iterator[Finding]:
     """PyTorch's pipeline stages own their weights; DeepSpeed keeps tied copies equal (`TiedLayerSpec`)."""
-    if mesh.pipeline == 1 or model.head.parameters or _engine(requested, cluster) == "deepspeed":
+    if mesh.pipeline == 1 or model.head.parameters or _engine(model, requested, cluster) == "deepspeed":
         return
     yield Finding(
         "SPC410",
@@ -272,10 +288,13 @@ def _tied(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> I
 def _advice(finding: Finding, model: Model, stage: Stage, requested: Requested, cluster: Cluster) -> str | None:
     """The first change of one value, nearest to what is written, that mends the finding and brings no other."""
     others = _codes(model, stage, requested, cluster) - {finding.code}
-    for text, changed in _changes(finding, requested, model):
-        if _codes(model, stage, changed, cluster) <= others:
-            return f"use {text}"
-    return None
+    changes = _changes(finding, requested, model)
+    tried = (text for text, changed in changes if _codes(model, stage, changed, cluster) <= others)
+    ways = [next(tried, None)]
+    if finding.code == "SPC401":
+        ways.append(_more_nodes(model, stage, requested, cluster))
+    found = [way for way in ways if way is not None]
+    return f"use {', or '.join(found)}" if found else None
 
 
 def _codes(model: Model, stage: Stage, requested: Requested, cluster: Cluster) -> set[str]:
@@ -307,9 +326,9 @@ def _engine_changes(requested: Requested) -> Iterator[tuple[str, Requested]]:
 
 
 def _near(current: int, wholes: Iterable[int]) -> list[int]:
-    """Divisors of what is to be divided, the nearest to the current size first, smaller before larger."""
+    """Divisors of what is to be divided, the nearest to the current size first, smaller before larger, nothing last."""
     sizes = {size for whole in wholes for size in divisors(whole) if size <= 4 * current} - {current}
-    return sorted(sizes, key=lambda size: (abs(size - current), size))
+    return sorted(sizes, key=lambda size: (size == 1, abs(size - current), size))
 
 
 def _lengths(model: Model) -> tuple[int, ...]:
@@ -340,13 +359,24 @@ def _used(engine: str, requested: Requested, mesh: Mesh) -> tuple[str, ...]:
     return features(engine, requested, requested.zero_stage, mesh.data * mesh.context)
 
 
-def _allowing(names: tuple[str, ...], requested: Requested, cluster: Cluster) -> list[str]:
+def _allowing(names: tuple[str, ...], model: Model, requested: Requested, cluster: Cluster) -> list[str]:
     mesh = mesh_of(requested, cluster)
-    return [name for name in names if allows(name, _used(name, requested, mesh))]
+    allowed = [name for name in names if allows(name, _used(name, requested, mesh))]
+    return [name for name in allowed if _divides(model, replace(requested, engine=name), mesh, cluster)] or allowed
 
 
-def _engine(requested: Requested, cluster: Cluster) -> str | None:
-    return next(iter(engines(requested, cluster)), None)
+def _divides(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> bool:
+    """Whether the engine of a request can divide the model as it asks."""
+    checks = (*_divisions(model, requested, mesh, cluster), _tied(model, requested, mesh, cluster))
+    return all(next(check, None) is None for check in checks)
+
+
+def _engine(model: Model, requested: Requested, cluster: Cluster) -> str | None:
+    return requested.engine or next(iter(engines(model, requested, cluster)), None)
+
+
+def _devices(count: int) -> str:
+    return f"{count:,} device" + ("s" if count != 1 else "")
 
 
 def _is_tpu(cluster: Cluster) -> bool:

@@ -87,9 +87,10 @@ def in_flight(layout: Layout, stage: int) -> Fraction:
 def on_rank(work: Workload, layout: Layout, stage: int) -> Workload:
     """What a rank of one pipeline stage holds and computes of each micro-batch.
 
-    Blocks: 1 / p of them, their cut weights and what these save / t, the rest whole, and with sequence parallelism / t
-    as well (Korthikanti et al. 2022, section 4.2: s b h (10 + 24 / t) becomes s b h 34 / t). Tokens: 1 / c. The first
-    stage has the embedding; the last one has the head, and a copy of the table where that is tied.
+    Blocks: 1 / p of them, rounded up to whole ones, their cut weights and what these save / t, the rest whole, and with
+    sequence parallelism / t as well (Korthikanti et al. 2022, section 4.2: s b h (10 + 24 / t) becomes s b h 34 / t).
+    Tokens: 1 / c. The first stage has the embedding; the last one has the head, and a copy of the table where that is
+    tied.
     """
     if not layout.is_mesh:
         return work
@@ -106,7 +107,7 @@ def _held(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
     outside = _up(work.outside_saved_bytes, along) if stage == p - 1 else 0
     return {
         "parameters": parameters,
-        "trainable": parameters if not work.frozen else _up(work.trainable, p),
+        "trainable": parameters if not work.frozen else _of_stage(work.trainable, work, p),
         "frozen": int(work.frozen * share),
         "reference": int(work.reference * share),
         "spread": Fraction(sharded, parameters),
@@ -126,7 +127,7 @@ def _computed(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
     t, p = layout.tensor_parallel_size, layout.pipeline_parallel_size
     last = stage == p - 1
     _, head = _vocabulary_ranks(work, layout)
-    inside = _up(work.matmul_flops - work.outside_matmul_flops, t * p)
+    inside = _of_stage(work.matmul_flops - work.outside_matmul_flops, work, p, t)
     outside = _up(work.outside_matmul_flops, head) if last else 0
     # AutoTP gathers the logits of a divided head on every rank.
     logits = _up(work.vocab_size, 1 if layout.engine == "deepspeed" else t) if last else 0
@@ -135,10 +136,10 @@ def _computed(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
         "context_length": _up(work.context_length, layout.context_parallel_size),
         "matmul_flops": inside + outside,
         "outside_matmul_flops": outside,
-        "score_flops": _up(work.score_flops, t * p),
-        "adapter_flops": _up(work.adapter_flops, t * p),
-        "kv_values": _up(work.kv_values, t * p),
-        "expert_choices": _up(work.expert_choices, p),
+        "score_flops": _of_stage(work.score_flops, work, p, t),
+        "adapter_flops": _of_stage(work.adapter_flops, work, p, t),
+        "kv_values": _of_stage(work.kv_values, work, p, t),
+        "expert_choices": _of_stage(work.expert_choices, work, p),
     }
 
 
@@ -153,7 +154,7 @@ def _vocabulary_ranks(work: Workload, layout: Layout) -> tuple[int, int]:
 def _parameters(work: Workload, layout: Layout, stage: int, expert: int) -> int:
     t, p = layout.tensor_parallel_size, layout.pipeline_parallel_size
     table, head = _vocabulary_ranks(work, layout)
-    held = _up(work.blocks.on(t, expert), p)
+    held = _of_stage(work.blocks.on(t, expert), work, p)
     if stage == 0:
         held += work.embedding.on(table)
     if stage == p - 1:
@@ -165,7 +166,7 @@ def _parameters(work: Workload, layout: Layout, stage: int, expert: int) -> int:
 def _saved(work: Workload, layout: Layout) -> int:
     """Bytes per token that the blocks of one pipeline stage save."""
     inside = work.saved_bytes - work.outside_saved_bytes
-    return _up(_divided(inside, work.saved_split_bytes, layout), layout.pipeline_parallel_size)
+    return _of_stage(_divided(inside, work.saved_split_bytes, layout), work, layout.pipeline_parallel_size)
 
 
 def _live(work: Workload, layout: Layout) -> int:
@@ -175,6 +176,11 @@ def _live(work: Workload, layout: Layout) -> int:
 def _divided(size: int, split: int, layout: Layout) -> int:
     t = layout.tensor_parallel_size
     return _up(size - split, t if layout.sequence_parallel else 1) + _up(split, t)
+
+
+def _of_stage(size: int, work: Workload, stages: int, ranks: int = 1) -> int:
+    """Of what all blocks have together, the share of `ranks` ranks of the stage with the most blocks."""
+    return _up(size * _up(work.num_layers, stages), work.num_layers * ranks)
 
 
 def _up(size: int, ranks: int) -> int:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import inf
 
 from specc.diagnostics import At, Finding
 from specc.ir.experiment import Evaluation, Experiment, Requested, Stage, Training
+from specc.ir.model import Model
 from specc.ir.plan import Cluster, Layout, Memory, Plan, Rejection, StagePlan
-from specc.planning.batch import indivisible, splits
+from specc.planning.batch import splits
+from specc.planning.bubble import idle_pipeline
 from specc.planning.catalogue import DEVICES, has_precision
+from specc.planning.indivisible import indivisible
 from specc.planning.infeasible import does_not_fit
 from specc.planning.legality import engines, legal, unfit, zero_stages
 from specc.planning.memory import checkpoint_bytes, memory_limit, stage_memory, weights_memory
@@ -45,6 +48,28 @@ class Candidate:
         return sum(seconds for _, seconds in self.time) if self.time else inf
 
 
+@dataclass(frozen=True)
+class Trials:
+    """Other requests for a stage, tried before they are advised."""
+
+    model: Model
+    stage: Stage
+    work: Workload
+    cluster: Cluster
+
+    def fits(self, wanted: Requested, machines: Cluster, batch: int | None = None) -> bool:
+        """Whether a request has a plan on these machines, with another global batch where one is given."""
+        work = self.work if batch is None else replace(self.work, global_batch_size=batch)
+        return legal(self.model, self.stage, wanted, machines) and _fits(self.model, work, wanted, machines)
+
+    def layout(self, wanted: Requested) -> Layout | None:
+        """The layout that a request would get; None where it has no plan."""
+        if not legal(self.model, self.stage, wanted, self.cluster):
+            return None
+        found = [each for each in _candidates(self.model, self.work, wanted, self.cluster) if each.fits]
+        return min(found, key=_preference).layout if found else None
+
+
 def plan_experiment(experiment: Experiment, cluster: Cluster) -> tuple[Plan, tuple[Finding, ...]]:
     """The plan of every stage, and what is to be said about each stage that cannot be placed."""
     planned = [_plan(experiment, stage, cluster) for stage in experiment.stages]
@@ -65,21 +90,19 @@ def _plan(experiment: Experiment, stage: Stage, cluster: Cluster) -> tuple[Stage
     unusable = (*_unusable(stage, stage.work, cluster), *unfit(experiment.model, stage, stage.work, cluster))
     if unusable:
         return _unplaced(stage, stage.work, work, None, unusable[0]), unusable
-    candidates = tuple(_candidates(work, stage.work.requested, cluster))
+    trials = Trials(experiment.model, stage, work, cluster)
+    candidates = tuple(_candidates(experiment.model, work, stage.work.requested, cluster))
     if not candidates:
-        finding = indivisible(stage, stage.work, mesh_of(stage.work.requested, cluster).data, cluster.devices)
+        finding = indivisible(stage, stage.work, cluster, lambda wanted, batch: trials.fits(wanted, cluster, batch))
         return _unplaced(stage, stage.work, work, None, finding), (finding,)
     fitting = [candidate for candidate in candidates if candidate.fits]
     if not fitting:
-
-        def fits(wanted: Requested, machines: Cluster) -> bool:
-            return legal(experiment.model, stage, wanted, machines) and _fits(work, wanted, machines)
-
         smallest = min(candidates, key=lambda candidate: candidate.memory.total)
-        finding = does_not_fit(stage, cluster, smallest.layout, smallest.memory, fits)
+        finding = does_not_fit(stage, cluster, smallest.layout, smallest.memory, trials.fits)
         return _unplaced(stage, stage.work, work, smallest, finding), (finding,)
     chosen = min(fitting, key=_preference)
-    return _placed(stage.work, stage.name, work, cluster, chosen, _rejections(chosen, candidates)), ()
+    placed = _placed(stage.work, stage.name, work, cluster, chosen, _rejections(chosen, candidates))
+    return placed, tuple(idle_pipeline(stage, chosen.layout, experiment.model.num_layers, trials.layout))
 
 
 def _unusable(stage: Stage, training: Training, cluster: Cluster) -> Iterator[Finding]:
@@ -88,14 +111,19 @@ def _unusable(stage: Stage, training: Training, cluster: Cluster) -> Iterator[Fi
     if not has_precision(device, training.precision):
         at = (At((*path, "precision")), At(("cluster", "device")))
         others = [name for name, known in DEVICES.items() if has_precision(known, training.precision)]
-        way_out = "use `fp32`" if has_precision(device, "fp32") else f"use a device that has it, such as `{others[0]}`"
+        if training.precision == "bf16" and has_precision(device, "fp16"):
+            way_out = "use `precision: fp16` with `loss_scale: dynamic`, or `precision: fp32`"
+        elif has_precision(device, "fp32") and training.precision != "fp32":
+            way_out = "use `precision: fp32`"
+        else:
+            way_out = f"use a device that has it, such as `{others[0]}`"
         headline = f"{article(device.title)} has no {training.precision} arithmetic"
         yield Finding("SPC414", headline, at, (f"it has {', '.join(device.peak_flops)}",), way_out)
 
 
-def _candidates(work: Workload, requested: Requested, cluster: Cluster) -> Iterator[Candidate]:
+def _candidates(model: Model, work: Workload, requested: Requested, cluster: Cluster) -> Iterator[Candidate]:
     """Every legal layout that keeps what was requested, priced, up to the first engine under which one fits."""
-    for engine in engines(requested, cluster):
+    for engine in engines(model, requested, cluster):
         priced = [_price(work, layout, cluster) for layout in _layouts(work, requested, cluster, engine)]
         yield from priced
         if any(candidate.fits for candidate in priced):
@@ -133,11 +161,11 @@ def _price(work: Workload, layout: Layout, cluster: Cluster) -> Candidate:
     return Candidate(layout, memory, limit, step_time(work, layout, cluster) if fits else ())
 
 
-def _fits(work: Workload, requested: Requested, cluster: Cluster) -> bool:
+def _fits(model: Model, work: Workload, requested: Requested, cluster: Cluster) -> bool:
     """Whether any layout fits, by memory alone."""
     return any(
         stage_memory(work, layout, cluster.device).total <= memory_limit(cluster.device, layout.devices)
-        for engine in engines(requested, cluster)
+        for engine in engines(model, requested, cluster)
         for layout in _layouts(work, requested, cluster, engine)
     )
 
@@ -289,6 +317,9 @@ def _notes(training: Training, work: Workload, cluster: Cluster) -> tuple[str, .
         notes.append("the data set does not declare its size: steps, tokens, duration and cost are open")
     if cluster.price_per_device_hour is None:
         notes.append("the cluster has no `price_per_device_hour`: cost is open")
+    if cluster.nodes > 1 and "inter_node_bandwidth" in cluster.catalogue_links:
+        rate = f"{cluster.inter_node_bandwidth / 1e9:,.4g} GB/s"
+        notes.append(f"{rate} between nodes is assumed: measure it and write `cluster.inter_node_bandwidth`")
     if work.bias_bytes:
         notes.append(f"the attention bias is one tensor of {gib(work.bias_bytes)}, so attention skips no masked score")
     if "completion_length" in training.options:

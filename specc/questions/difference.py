@@ -53,9 +53,9 @@ class StageVerdict:
     because: tuple[str, ...] = ()
     """Settings, and stages before it, that make it run again."""
     resume: str = ""
-    """Of a job that runs now: `exact`, `other_bits`, `refused`, or nothing where it is another run."""
+    """Of a running job: `exact`, `same_files` (exact if they are), `other_bits`, `refused`; else another run."""
     over: tuple[str, ...] = ()
-    """What makes the bits others."""
+    """What makes the bits others, or may."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def difference(before: ir.Plan, after: ir.Plan) -> Difference:
     respelt = tuple(_respellings(first, second, _lengths(a, {}), _lengths(b, names["stages"])))
     same = {each.path for each in respelt}
     rows = diff_settings((_told(first), _told({p: first[p] if p in same else s for p, s in second.items()})))
+    rows = _with_sizes(rows, {*_sizes_that_count(a, {}), *_sizes_that_count(b, names["data"])})
     return Difference(
         (a.name, b.name),
         (a.identity, b.identity),
@@ -106,6 +107,24 @@ def difference(before: ir.Plan, after: ir.Plan) -> Difference:
         tuple(_verdicts(before, after, rows, names)),
         tuple(fact for fact in _facts(before, after, names["stages"]) if fact.before != fact.after),
     )
+
+
+def _sizes_that_count(experiment: ir.Experiment, called: Mapping[str, str]) -> Iterator[str]:
+    """Paths of the sizes of data sets that decide how long a stage is, in epochs."""
+    for stage in experiment.stages:
+        if stage.data is not None and _in_epochs(experiment, stage.name):
+            yield f"data.{called.get(stage.data, stage.data)}.tokens"
+
+
+def _in_epochs(experiment: ir.Experiment, stage: str) -> bool:
+    path = f"stages.{stage}.duration"
+    return any(s.path == path and str(s.meaning).endswith(" epochs") for s in experiment.settings)
+
+
+def _with_sizes(rows: tuple[SettingRow, ...], paths: set[str]) -> tuple[SettingRow, ...]:
+    """The same with sizes that decide a length as what they are then: another experiment."""
+    told = [replace(row, effect="identity") if row.path in paths else row for row in rows]
+    return tuple(sorted(told, key=lambda row: row.effect != "identity"))
 
 
 def _by_path(settings: tuple[ir.Setting, ...]) -> dict[str, ir.Setting]:
@@ -202,12 +221,16 @@ def _verdicts(before: ir.Plan, after: ir.Plan, rows: tuple[SettingRow, ...], nam
         if name not in old:
             yield StageVerdict(name, "new")
         elif old[name].key == stage.key:
-            resume, over = _resume(name, rows, _layouts(before, after, name, stage.name))
+            files = _files(stage, rows, names)
+            resume, over = _resume(name, rows, _layouts(before, after, name, stage.name), files)
             yield StageVerdict(name, "same", (), resume, over)
         else:
             changed.add(name)
             upstream = [called.get(base, base) for base in stage.after]
-            because = [*_causes(stage, name, rows, names), *(base for base in upstream if base in changed)]
+            because = [
+                *_causes(after.experiment, stage, name, rows, names),
+                *(base for base in upstream if base in changed),
+            ]
             yield StageVerdict(name, "changed", tuple(because))
     kept = {called.get(stage.name, stage.name) for stage in after.experiment.stages}
     for name in old:
@@ -215,14 +238,18 @@ def _verdicts(before: ir.Plan, after: ir.Plan, rows: tuple[SettingRow, ...], nam
             yield StageVerdict(name, "gone")
 
 
-def _causes(stage: ir.Stage, name: str, rows: tuple[SettingRow, ...], names: Names) -> Iterator[str]:
+def _causes(
+    experiment: ir.Experiment, stage: ir.Stage, name: str, rows: tuple[SettingRow, ...], names: Names
+) -> Iterator[str]:
     """Identity settings that differ, of what a stage is, stands on or reads."""
     scopes = ["seed", "tokenizer", "model", f"stages.{name}"]
     scopes += [f"data.{names['data'].get(data, data)}" for data in _reads(stage)]
     if isinstance(stage.work, ir.Evaluation):
         scopes += [f"suites.{names['suites'].get(suite.name, suite.name)}" for suite in stage.work.suites]
     for row in rows:
-        if row.effect == "identity" and any(_overlap(row.path, scope) for scope in scopes):
+        size = row.path.startswith("data.") and row.path.endswith(".tokens") and row.leaves == 1
+        counts = row.effect == "identity" and (not size or _in_epochs(experiment, stage.name))
+        if counts and any(_overlap(row.path, scope) for scope in scopes):
             yield row.path
 
 
@@ -238,6 +265,13 @@ def _overlap(path: str, scope: str) -> bool:
     return f"{path}.".startswith(f"{scope}.") or f"{scope}.".startswith(f"{path}.")
 
 
+def _files(stage: ir.Stage, rows: tuple[SettingRow, ...], names: Names) -> tuple[str, ...]:
+    """Settings that differ and say which files the stage reads."""
+    scopes = [f"data.{names['data'].get(data, data)}." for data in _reads(stage)]
+    ends = ("path", "exclude")
+    return tuple(row.path for row in rows if row.path.startswith(tuple(scopes)) and row.path.rpartition(".")[2] in ends)
+
+
 def _layouts(before: ir.Plan, after: ir.Plan, name: str, called: str) -> tuple[str, ...]:
     """What differs in the layouts that the planner chose, as `zero_stage 1 -> 3`."""
     one, other = before.stage(name).layout, after.stage(called).layout
@@ -247,7 +281,9 @@ def _layouts(before: ir.Plan, after: ir.Plan, name: str, called: str) -> tuple[s
     return tuple(f"{field} {a} -> {b}" for field, a, b in pairs if a != b)
 
 
-def _resume(name: str, rows: tuple[SettingRow, ...], layout: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+def _resume(
+    name: str, rows: tuple[SettingRow, ...], layout: tuple[str, ...], files: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
     """How a job of an unchanged stage goes on, and what makes it go on otherwise.
 
     The runner refuses to go on in another precision, whose optimizer states mean something else.
@@ -258,7 +294,9 @@ def _resume(name: str, rows: tuple[SettingRow, ...], layout: tuple[str, ...]) ->
     if refused:
         return "refused", refused
     over = (*own, *layout)
-    return ("other_bits", over) if over else ("exact", ())
+    if over:
+        return "other_bits", (*over, *files)
+    return ("same_files", files) if files else ("exact", ())
 
 
 # ------------------------------------------------------------------------------------------------------------- facts

@@ -123,7 +123,8 @@ def _verdict(verdict: StageVerdict) -> str:
     told = {
         "exact": "stays; a running job resumes to the bit",
         "other_bits": "stays; a running job resumes with other bits, because of ",
-        "refused": "stays; a running job may not resume, because of ",
+        "same_files": "stays; a running job resumes to the bit if the same files are behind ",
+        "refused": "stays; a running job does not resume, and `specc run` asks for --fresh, because of ",
     }
     return told[verdict.resume] + ", ".join(verdict.over)
 
@@ -159,8 +160,7 @@ def _values(row: SettingRow) -> tuple[str, str]:
 def _numbers(fact: Fact) -> tuple[str, str]:
     one, other = (_number(value, fact.unit) for value in (fact.before, fact.after))
     if one == other:
-        unit = " bytes" if fact.unit == "bytes" else " s" if fact.unit == "s" else ""
-        one, other = (f"{_exact(value)}{unit}" for value in (fact.before, fact.after))
+        one, other = (_exact(value, fact.unit) for value in (fact.before, fact.after))
     return one, other
 
 
@@ -172,12 +172,17 @@ def _number(value: float | None, unit: str) -> str:
     if unit == "s":
         return duration(value)
     if unit == "USD":
-        return f"${value:,.2f}"
+        return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
     return f"{value:,}" if value < 10**6 else count(value) if value < 10**15 else f"{value:.3e}"
 
 
-def _exact(value: float | None) -> str:
-    return "-" if value is None else f"{value:,}"
+def _exact(value: float | None, unit: str) -> str:
+    """With the digits that a short form left out."""
+    if value is None:
+        return "-"
+    if unit == "USD":
+        return f"${value:,.4f}"
+    return f"{value:,.9g} s" if unit == "s" else f"{value:,}{' bytes' if unit == 'bytes' else ''}"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

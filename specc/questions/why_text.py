@@ -83,7 +83,9 @@ def spelt(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(spelt(item) for item in value)}]"
     if isinstance(value, float):
-        mantissa, exponent, power = repr(value).partition("e")
+        # Small numbers are rates and tolerances, which people write with an exponent.
+        text = repr(value) if not 0 < abs(value) < 1e-3 else _shortest(value)
+        mantissa, exponent, power = text.partition("e")
         return f"{mantissa}{'' if '.' in mantissa or not exponent else '.0'}{exponent}{_power(power)}"
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else shown(value)
 
@@ -99,7 +101,7 @@ def shown(value: Any, unit: str = "") -> str:
     if isinstance(value, Fraction):
         value = value.numerator if value.denominator == 1 else float(value)
     if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
+        return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
@@ -109,6 +111,11 @@ def shown(value: Any, unit: str = "") -> str:
         return f"[{', '.join(shown(item) for item in value)}]"
     text = str(value)
     return text if text.isprintable() and text == text.strip() and text else repr(text)
+
+
+def _shortest(value: float) -> str:
+    """With an exponent, and as few digits as tell it from every other: `1e-04`."""
+    return next(text for digits in range(18) if float(text := f"{value:.{digits}e}") == value)
 
 
 def _power(power: str) -> str:
@@ -150,7 +157,7 @@ def _quoted(answer: Answer, texts: Mapping[str, str]) -> list[str]:
 def _derivation(derived: ir.Derivation, known: Mapping[str, Answer], width: int) -> list[str]:
     lines = [line for reason in derived.reasons for line in _wrapped(reason, "  ", "    ", width)]
     if derived.formula is not None:
-        values = {each.name: _number(each.value) for each in derived.inputs}
+        values = {each.name: _number(each.value, _money(each, known)) for each in derived.inputs}
         name = derived.path.rpartition(".")[2]
         margin = " " * (len(name) + 5)
         numbers = _NAME.sub(lambda m: values.get(m[0], m[0]), derived.formula)
@@ -178,7 +185,13 @@ def _input_value(each: ir.Input, known: Mapping[str, Answer]) -> str:
     answer = known.get(each.path or "")
     if answer is not None and answer.derivation is None:
         return spelt(answer.value)
-    return _number(each.value)
+    return _number(each.value, _money(each, known))
+
+
+def _money(each: ir.Input, known: Mapping[str, Answer]) -> bool:
+    """Whether an input is an amount of dollars."""
+    answer = known.get(each.path or "")
+    return answer is not None and _unit(answer) == "USD"
 
 
 def _where(each: ir.Input, known: Mapping[str, Answer]) -> str:
@@ -191,9 +204,11 @@ def _where(each: ir.Input, known: Mapping[str, Answer]) -> str:
     return f"{answer.path}, {answer.origin}"
 
 
-def _number(value: Any) -> str:
+def _number(value: Any, money: bool = False) -> str:
+    if money and value is not None:
+        return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
     if isinstance(value, float):
-        return f"{value:,.6g}" if abs(value) < 1e15 else f"{value:.6g}"
+        return f"{value:,.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:,.6g}"
     return shown(value)
 
 

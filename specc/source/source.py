@@ -57,6 +57,9 @@ class Source:
         labels: list[Label] = []
         for index, at in enumerate(finding.at):
             span = self.span(at.path, of_key=at.of_key)
+            if index and at.path and child(self.root, at.path[0]) is None:
+                # Of a section that nobody wrote there is nothing to show.
+                continue
             if all(label.span != span for label in labels):
                 labels.append(Label(span, at.text, primary=index == 0))
         shown = tuple(labels)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from specc import ir
 from specc.spec.base import Node, SlurmWord, execution, section, values_of
-from specc.spec.quantities import Bytes, Delay, Rate, Time, quantity
+from specc.spec.quantities import Bytes, Delay, Quantity, Rate, Time, quantity
 
+Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
+_LINKS = ("intra_node_bandwidth", "inter_node_bandwidth")
 _MEASURED = ("mem", "time_limit", "signal_delay")
 
 
@@ -66,11 +68,12 @@ class ClusterSpec(Node):
     device: str = execution("Name in the hardware catalogue, such as `h100_sxm` or `cpu`.", "cpu")
     nodes: Count = execution("Number of nodes.", 1, le=100_000)
     devices_per_node: Count = execution("Devices in a node.", 1, le=1_024)
-    intra_node_bandwidth: Rate = execution(
-        "Bandwidth of a device to those of its node, in each direction.", quantity("10 GB/s")
+    intra_node_bandwidth: Rate | Auto = execution(
+        "Bandwidth of a device to those of its node, in each direction; `auto` is the hardware catalogue's.", "auto"
     )
-    inter_node_bandwidth: Rate = execution(
-        "Bandwidth of a device to other nodes, in each direction.", quantity("1 GB/s")
+    inter_node_bandwidth: Rate | Auto = execution(
+        "Bandwidth of a device to other nodes, in each direction; `auto` is what the hardware catalogue assumes.",
+        "auto",
     )
     price_per_device_hour: float | None = execution("Price of one device for an hour, in US dollars.", None, ge=0.0)
     checkpoint_bandwidth: Rate | None = execution("What all nodes together write to the file system.", None)
@@ -84,10 +87,15 @@ class ClusterSpec(Node):
             device=device,
             nodes=self.nodes,
             devices_per_node=self.devices_per_node,
-            intra_node_bandwidth=float(self.intra_node_bandwidth.amount),
-            inter_node_bandwidth=float(self.inter_node_bandwidth.amount),
+            intra_node_bandwidth=_rate(self.intra_node_bandwidth, device.intra_node_bandwidth),
+            inter_node_bandwidth=_rate(self.inter_node_bandwidth, device.inter_node_bandwidth),
             price_per_device_hour=self.price_per_device_hour,
             slurm={} if self.slurm is None else self.slurm.lower(),
             partitions={name: partition.lower() for name, partition in self.partitions.items()},
             checkpoint_bandwidth=None if self.checkpoint_bandwidth is None else float(self.checkpoint_bandwidth.amount),
+            catalogue_links=tuple(name for name in _LINKS if getattr(self, name) == "auto"),
         )
+
+
+def _rate(written: Quantity | Auto, known: float) -> float:
+    return known if written == "auto" else float(written.amount)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -17,6 +17,8 @@ from specc.source.tree import Node, child
 from specc.spec.spec import Spec
 from specc.spec.synonyms import SYNONYMS
 
+_LEAST_KEYS = 2
+"""Fewer keys tell no section."""
 ANY = "*"
 """Stands for a name that the user chooses."""
 _ENTRIES = {"data": "data set"}
@@ -36,7 +38,7 @@ def keys(path: Path, root: Tree) -> list[str]:
 
 def kinds(path: Path, root: Tree, *, having: str = "kind") -> list[str]:
     """Kinds that the section at a path chooses among: all, or those that have a key."""
-    return [kind for model in _models(options(path, root)) if having in fields(model) for kind in _tags(model)]
+    return [kind for model in _models(options(path, root)) if having in fields(model) for kind in tags(model)]
 
 
 def meant(path: Path, root: Tree, key: str) -> str | None:
@@ -72,6 +74,13 @@ def describe(path: Path, root: Tree) -> str | None:
     return info.description if info is not None else None
 
 
+def default(path: Path, root: Tree) -> Any:
+    """What stands at a key by itself; None where it is needed, or nothing stands there."""
+    model = _section(path[:-1], root) if path else None
+    info = fields(model).get(str(path[-1])) if model is not None else None
+    return None if info is None or info.is_required() else info.get_default(call_default_factory=True)
+
+
 def length(path: Path, root: Tree) -> int | None:
     """How many values the list at a path has, where the language fixes it."""
     lists = [get_args(option) for option in options(path, root) if get_origin(option) is tuple]
@@ -89,7 +98,7 @@ def name(path: Path) -> str:
 
 def section_name(path: Path, root: Tree) -> str:
     """A section as messages call it, with its kind: `model.attention` of kind `gqa`."""
-    node = _node(path, root)
+    node = node_at(path, root)
     kind = node.scalar("kind") if isinstance(node, Tree) else None
     return f"{name(path)} of kind `{kind}`" if path and isinstance(kind, str) else name(path)
 
@@ -144,11 +153,17 @@ def where(key: str, root: Tree, path: Path) -> list[str]:
     found = [(section, model) for section, model in sections if key in fields(model)]
     general = []
     for section, model in found:
-        shown = ".".join(section).replace(ANY, "NAME")
+        real = _filled(section, path, root, key)
         everywhere = all(key in fields(other) for same, other in sections if same == section)
-        general.append(f"under `{shown}`" + ("" if everywhere else f" of kind `{_tags(model)[0]}`"))
-    named = [f"under `{'.'.join(real)}`" if real else "at the top level" for real in places(key, root, path)]
-    return list(dict.fromkeys([*named, *general]))
+        words = under(real) + ("" if everywhere else f" of kind `{tags(model)[0]}`")
+        general.append((0 if real == section else -_shared(real, path), words))
+    named = [(-_shared(real, path), under(real)) for real in places(key, root, path)]
+    return list(dict.fromkeys(words for _, words in sorted([*named, *general], key=lambda pair: pair[0])))
+
+
+def under(section: tuple[str, ...]) -> str:
+    """Where a key of a section stands, as messages say it."""
+    return f"under `{'.'.join(section).replace(ANY, 'NAME')}`" if section else "at the top level"
 
 
 def places(key: str, root: Tree, path: Path) -> list[tuple[str, ...]]:
@@ -160,7 +175,7 @@ def places(key: str, root: Tree, path: Path) -> list[tuple[str, ...]]:
 
 def _by_need(path: Path, root: Tree) -> list[str]:
     """Legal keys of a section, those first that it lacks and needs, and those last that it has."""
-    model, node = _section(path, root), _node(path, root)
+    model, node = _section(path, root), node_at(path, root)
     written = node.entries if isinstance(node, Tree) else {}
     found = {} if model is None else fields(model)
     return sorted(found, key=lambda key: (key in written, not found[key].is_required()))
@@ -169,6 +184,13 @@ def _by_need(path: Path, root: Tree) -> list[str]:
 def _shared(parts: tuple[str, ...], path: Path) -> int:
     """How many leading parts two paths share."""
     return next((n for n, (a, b) in enumerate(zip(parts, path, strict=False)) if a != b), min(len(parts), len(path)))
+
+
+def _filled(section: tuple[str, ...], path: Path, root: Tree, key: str) -> tuple[str, ...]:
+    """A section with the names that `path` chose, where it may stand there with that key, written or not."""
+    length = next((n for n, (a, b) in enumerate(zip(section, path, strict=False)) if a not in (b, ANY)), len(path))
+    filled = (*(str(part) for part in path[: min(length, len(section))]), *section[length:])
+    return filled if filled != path and options(filled, root) and _takes(filled, key, root) else section
 
 
 def _instances(path: tuple[str, ...], root: Tree) -> list[tuple[str, ...]]:
@@ -190,7 +212,7 @@ def _takes(path: tuple[str, ...], key: str, root: Tree) -> bool:
 
 def _section(path: Path, root: Tree) -> type[BaseModel] | None:
     """The model that the mapping at a path must obey, following the kinds that the spec chose."""
-    return _chosen(options(path, root), _node(path, root))
+    return _chosen(options(path, root), node_at(path, root))
 
 
 def options(path: Path, root: Tree) -> list[Any]:
@@ -217,7 +239,7 @@ def _chosen(options: list[Any], node: Node | None) -> type[BaseModel] | None:
     """The model of the written kind, or of the one that stands where none is written, else the only one."""
     models = _models(options)
     kind = node.scalar("kind") if isinstance(node, Tree) else None
-    chosen = [model for model in models if kind in _tags(model) or (kind is None and _is_default(model))]
+    chosen = [model for model in models if kind in tags(model) or (kind is None and _is_default(model))]
     if chosen:
         return chosen[0]
     return models[0] if len(models) == 1 else None
@@ -231,7 +253,7 @@ def _models(options: list[Any]) -> list[type[BaseModel]]:
     return [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
 
 
-def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+def tags(model: type[BaseModel]) -> tuple[str, ...]:
     """The kinds that a model stands for; one, or none where it is no choice."""
     info = model.model_fields.get("kind")
     return get_args(info.annotation) if info is not None else ()
@@ -276,11 +298,21 @@ def _every_section() -> tuple[tuple[tuple[str, ...], type[BaseModel]], ...]:
     return tuple(_sections(Spec, ()))
 
 
-def _node(path: Path, root: Tree) -> Node | None:
+def node_at(path: Path, root: Tree) -> Node | None:
+    """What stands at a path; None when nothing does."""
     node: Node | None = root
     for part in path:
         node = child(node, part) if node is not None else None
     return node
+
+
+def preset_of(written: Iterable[str]) -> tuple[str, ...] | None:
+    """The section whose keys these are, and none of a spec; the one nearest to the top."""
+    names = set(written) - {"extends"}
+    if len(names) < _LEAST_KEYS or names & {*fields(Spec)}:
+        return None
+    found = [path for path, model in _every_section() if names <= {*fields(model)}]
+    return min(found, key=len, default=None)
 
 
 def section_of(written: tuple[str, ...]) -> list[Any]:

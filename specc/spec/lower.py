@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from specc import ir
 from specc.diagnostics import Finding
@@ -24,6 +24,15 @@ from specc.spec.tuning import check_tuning
 REFERENCES = frozenset({"from", "data", "models", "suites", "reference"})
 # Fields that a training stage resolves to steps and sequences, which are hashed in their place.
 _LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup", "schedule.decay"})
+
+# Errors that leave sizes, lengths and references alone: nothing else is wrong because of them.
+_HARMLESS = frozenset(
+    {
+        *("SPC110", "SPC201", "SPC202", "SPC204", "SPC205", "SPC206", "SPC207", "SPC208"),
+        *("SPC214", "SPC215", "SPC216", "SPC217", "SPC307", "SPC314", "SPC502", "SPC503", "SPC504"),
+        *("SPC508", "SPC512", "SPC601", "SPC603", "SPC605", "SPC606", "SPC607", "SPC608", "SPC609", "SPC516"),
+    }
+)
 
 Work = ir.Training | ir.Evaluation | ir.Export
 
@@ -47,6 +56,11 @@ def check(spec: Spec) -> Iterator[Finding]:
     sizes = {name: None if data.tokens is None else data.tokens.whole for name, data in spec.data.items()}
     for name, stage in spec.stages.items():
         yield from stage.check(name, spec.model.context_length, sizes)
+
+
+def can_be_lowered(findings: Iterable[Finding]) -> bool:
+    """Whether all errors are such that the rest of the experiment keeps its meaning, and can be looked at as well."""
+    return all(finding.severity != "error" or finding.code in _HARMLESS for finding in findings)
 
 
 def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:

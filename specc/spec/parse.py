@@ -14,14 +14,14 @@ from specc.diagnostics import At, Diagnostic, Finding, Remedy
 from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
 from specc.source import Source, SpecErrors
-from specc.source.scalars import resolve
 from specc.source.tree import Mapping, Node, Scalar, Sequence, child, to_data
-from specc.spec import language
+from specc.spec import language, repairs
+from specc.spec.measures import bad_quantity
 from specc.spec.placeholders import check_placeholders
-from specc.spec.refusals import ARITY, KIND, MISSING, UNKNOWN, Refusal, refusals
+from specc.spec.refusals import ARITY, KIND, MISSING, UNKNOWN, Refusal, called, cut, refusals, shown, text
 from specc.spec.remedies import move_key, rename_key, replace_value, replace_word
 from specc.spec.spec import Spec
-from specc.spec.synonyms import SYNONYMS
+from specc.spec.synonyms import FOREIGN, SYNONYMS
 
 _WHOLE, _NUMBER, _TEXT = "a whole number", "a number", "text"
 _TAKES = {
@@ -37,9 +37,9 @@ _TAKES = {
     "model_attributes_type": "a mapping",
     "none_required": "nothing",
 }
+_NUMBERS = ("int_type", "int_from_float", "float_type", "finite_number")
 # Words that were booleans in YAML 1.1.
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
-_LONGEST_QUOTE = 40
 # What a person reads at once. A file with more is another file than was meant, or was written by a program.
 _MOST = 200
 _LIMITS = {
@@ -49,8 +49,6 @@ _LIMITS = {
     "less_than_equal": ("le", "at most {}"),
 }
 _LENGTHS = ("too_short", "string_too_short", "string_too_long", ARITY)
-_COUNTED = ("tokens", "steps", "sequences", "epochs")
-_ABBREVIATED = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*([KMBT]|[KMG]i)")
 
 
 def parse(source: Source) -> Spec:
@@ -79,8 +77,40 @@ def _reading_order(source: Source, found: Diagnostic) -> tuple[bool, int, int, i
 
 
 def _findings(root: Mapping, errors: list[ErrorDetails]) -> list[Finding]:
-    findings = [_finding(root, group) for group in refusals(root, errors[:_MOST])]
-    return [*findings, *_not_shown(len(errors) - _MOST)]
+    preset = language.preset_of(root.entries)
+    if preset is not None:
+        return [_of_preset(root, preset)]
+    nameless = list(repairs.nameless(root))
+    sections = [finding.at[0].path[:-1] for finding in nameless]
+    groups = refusals(root, errors[:_MOST])
+    groups = [group for group in groups if not any(group[0].path[: len(above)] == above for above in sections)]
+    findings = [_finding(root, group) for group in _together(groups)]
+    return [*nameless, *findings, *_not_shown(len(errors) - _MOST)]
+
+
+def _of_preset(root: Mapping, section: tuple[str, ...]) -> Finding:
+    """A file that is no spec, and a section of one instead."""
+    *above, last = (part.replace(language.ANY, "NAME") for part in section)
+    shown = f"{last}: {{extends: {root.span.file}}}"
+    for part in reversed(above):
+        shown = f"{part}: {{{shown}}}"
+    headline = f"this file has the keys of `{'.'.join([*above, last])}` and none of a spec: it is a preset"
+    return Finding("SPC003", headline, (At((next(iter(root.entries)),), of_key=True),), help=f"use it as `{shown}`")
+
+
+def _together(groups: list[list[Refusal]]) -> list[list[Refusal]]:
+    """Groups, those in one that name keys which the same section lacks."""
+    lacking: dict[Path, list[Refusal]] = {}
+    joined: list[list[Refusal]] = []
+    for group in groups:
+        if group[0].type != MISSING:
+            joined.append(group)
+        elif group[0].path in lacking:
+            lacking[group[0].path].append(group[0])
+        else:
+            lacking[group[0].path] = [group[0]]
+            joined.append(lacking[group[0].path])
+    return joined
 
 
 def _not_shown(count: int) -> Iterator[Finding]:
@@ -98,24 +128,24 @@ def _finding(root: Mapping, group: list[Refusal]) -> Finding:
     if first.type == UNKNOWN:
         return _unknown_key(root, first)
     if first.type == MISSING:
-        return _missing_key(root, first)
+        return _missing_keys(root, group)
     if first.type == KIND:
         return _unknown_kind(root, first)
     if first.type.startswith("quantity"):
-        return _bad_quantity(first)
+        return bad_quantity(first)
     if first.type in _LIMITS:
         return _out_of_range(group)
     if first.type in _LENGTHS:
         return _wrong_length(root, first)
     if first.type == "string_pattern_mismatch":
-        headline = f"{_name(first)} takes a word, not {_shown(first.node)}"
+        headline = f"{called(first)} takes a word, not {shown(first.node)}"
         return Finding("SPC004", headline, (At(first.path),), help=_allowed(first))
     return _wrong_type(root, group)
 
 
 def _bad_name(root: Mapping, refusal: Refusal) -> Finding:
     name = language.noun(refusal.path, root)
-    headline = f"`{_cut(str(refusal.path[-1]))}` is no name for {_article(name)}"
+    headline = f"`{cut(str(refusal.path[-1]))}` is no name for {_article(name)}"
     return Finding("SPC004", headline, (At(refusal.path, of_key=True),), help=_allowed(refusal))
 
 
@@ -137,7 +167,7 @@ def _allowed(refusal: Refusal) -> str:
 
 def _unknown_key(root: Mapping, refusal: Refusal) -> Finding:
     key, path = refusal.key or "", refusal.path
-    headline = f"{language.section_name(path, root)} has no key `{_cut(key)}`"
+    headline = f"{language.section_name(path, root)} has no key `{cut(key)}`"
     at = (At((*path, key), of_key=True),)
     return Finding("SPC003", headline, at, help=_instead(root, refusal), remedy=_remedy(root, path, key))
 
@@ -165,13 +195,28 @@ def _remedy(root: Mapping, path: Path, key: str) -> Remedy | None:
     """The remedy of an unknown key: the same order of guesses as in `_instead`."""
     meant = "kind" if not language.keys(path, root) else language.meant(path, root, key)
     if meant is not None:
-        return rename_key(root, path, key, meant)
+        return rename_key(root, path, key, meant, _refused)
     if language.kinds(path, root, having=SYNONYMS.get(key, key)):
         return None
     if language.where(SYNONYMS.get(key, key), root, path):
         return move_key(root, path, key, _mistakes)
     near = language.nearest_key(path, root, key)
-    return None if near is None else rename_key(root, path, key, near)
+    return None if near is None else rename_key(root, path, key, near, _refused)
+
+
+def _refused(root: Node, path: Path) -> bool:
+    """Whether a value cannot stand where it does: of a section its shape, of anything else whatever is in it."""
+    try:
+        Spec.model_validate(to_data(root))
+    except ValidationError as error:
+        assert isinstance(root, Mapping)
+        errors = [found for found in error.errors(include_url=False) if path[-1] in found["loc"]]
+        for refusal in (group[0] for group in refusals(root, errors)):
+            of_shape = refusal.path == path and refusal.key is None and refusal.type != KIND
+            inside = refusal.path[: len(path)] == path and not isinstance(language.node_at(path, root), Mapping)
+            if of_shape or inside:
+                return True
+    return False
 
 
 def _mistakes(root: Mapping) -> int:
@@ -182,14 +227,16 @@ def _mistakes(root: Mapping) -> int:
     return 0
 
 
-def _missing_key(root: Mapping, refusal: Refusal) -> Finding:
-    key = refusal.key or ""
-    name = language.section_name(refusal.path, root)
-    at = (At(refusal.path, of_key=True),)
-    if key == "kind":
-        return Finding("SPC005", f"{name} needs `kind`", at, help=_kinds(language.kinds(refusal.path, root)))
-    meaning = language.describe((*refusal.path, key), root)
-    return Finding("SPC005", f"{name} needs `{key}`", at, help=f"`{key}`: {meaning}" if meaning else None)
+def _missing_keys(root: Mapping, group: list[Refusal]) -> Finding:
+    path, needed = group[0].path, [refusal.key or "" for refusal in group]
+    headline = f"{language.section_name(path, root)} needs {_listed([f'`{key}`' for key in needed], 'and')}"
+    at = (At(path, of_key=True),)
+    if "kind" in needed:
+        usual = repairs.with_kind(root, path) if len(needed) == 1 else None
+        kinds = _kinds(language.kinds(path, root)) + (f"; by default `{usual}`" if usual else "")
+        return Finding("SPC005", headline, at, help=kinds)
+    meaning = language.describe((*path, needed[0]), root) if len(needed) == 1 else None
+    return Finding("SPC005", headline, at, help=f"`{needed[0]}`: {meaning}" if meaning else None)
 
 
 def _unknown_kind(root: Mapping, refusal: Refusal) -> Finding:
@@ -198,66 +245,33 @@ def _unknown_kind(root: Mapping, refusal: Refusal) -> Finding:
     written = child(refusal.node, "kind") if refusal.node is not None else None
     at = (At((*refusal.path, "kind")),)
     if not isinstance(written, Scalar) or written.value is None:
-        return Finding("SPC006", f"the {name} kind is a word, not {_shown(written)}", at, help=_kinds(kinds))
-    near = nearest(written.text, kinds)
+        return Finding("SPC006", f"the {name} kind is a word, not {shown(written)}", at, help=_kinds(kinds))
+    near = None if written.text.lower() in FOREIGN else nearest(written.text, kinds)
     help_text = f"did you mean `{near}`?" if near else _kinds(kinds)
     remedy = replace_word(at[0].path, written.text, near, kinds) if near else None
-    return Finding("SPC006", f"no {name} kind `{_cut(written.text)}`", at, help=help_text, remedy=remedy)
+    return Finding("SPC006", f"no {name} kind `{cut(written.text)}`", at, help=help_text, remedy=remedy)
 
 
 def _kinds(kinds: list[str]) -> str:
     return f"its {'kinds are' if len(kinds) > 1 else 'kind is'} {_list(kinds)}"
 
 
-def _bad_quantity(refusal: Refusal) -> Finding:
-    key, shown, example = _name(refusal), _shown(refusal.node), refusal.context["example"]
-    at = (At(refusal.path),)
-    if refusal.type == "quantity_unit" and isinstance(refusal.node, Scalar):
-        return _bad_unit(refusal, refusal.node)
-    if refusal.type == "quantity_positive":
-        return Finding("SPC007", f"{key} must be more than 0, not {shown}", at)
-    if refusal.type == "quantity_range":
-        return Finding("SPC007", f"{key} must be {refusal.context['limit']}, not {shown}", at)
-    if refusal.type == "quantity_whole":
-        return Finding("SPC007", f"{key} must be a whole number of {refusal.context['unit']}, not {shown}", at)
-    return Finding("SPC004", f"{key} takes a quantity with its unit, not {shown}", at, help=f"such as `{example}`")
-
-
-def _bad_unit(refusal: Refusal, node: Scalar) -> Finding:
-    key, shown, units = _name(refusal), _shown(node), refusal.context["units"]
-    at, example = (At(refusal.path),), refusal.context["example"]
-    counted = [unit for unit in units if unit in _COUNTED]
-    # `2T` says how many and not of what, as `2` does; a share or a time has no such prefixes.
-    bare = isinstance(node.value, int | float) or (bool(counted) and _ABBREVIATED.fullmatch(node.text.strip()))
-    if units == ("x",):
-        help_text = f"write `{node.text.strip()}x`" if bare else f"such as `{example}`"
-        headline = f"{key} is a multiple of the optimizer's, such as `{example}`, not {shown}"
-        return Finding("SPC008", headline, at, help=help_text)
-    could = " or ".join(units)
-    if not bare:
-        return Finding("SPC008", f"{key} is measured in {could}, not {shown}", at, help=f"such as `{example}`")
-    tried = [f"`{node.text.strip()} {unit.removesuffix('s') if node.value == 1 else unit}`" for unit in counted]
-    headline = f"{key} needs a unit" + (f": {shown} could be {could}" if len(units) > 1 else "")
-    remedy = replace_value(refusal.path, tried[0].strip("`")) if len(units) == 1 and len(tried) == 1 else None
-    return Finding("SPC008", headline, at, help=f"write {' or '.join(tried) or f'`{example}`'}", remedy=remedy)
-
-
 def _out_of_range(group: list[Refusal]) -> Finding:
     first = group[0]
-    limit, text = _LIMITS[first.type]
+    limit, words_of = _LIMITS[first.type]
     words = [word for refusal in group[1:] for word in _expected(refusal)]
-    must = " or ".join([text.format(_written(first.context[limit])), *words])
-    return Finding("SPC007", f"{_name(first)} must be {must}, not {_shown(first.node)}", (At(first.path),))
+    must = " or ".join([words_of.format(_written(first.context[limit])), *words])
+    return Finding("SPC007", f"{called(first)} must be {must}, not {shown(first.node)}", (At(first.path),))
 
 
 def _wrong_length(root: Mapping, refusal: Refusal) -> Finding:
-    name, at = _name(refusal), (At(refusal.path),)
+    name, at = called(refusal), (At(refusal.path),)
     if refusal.type == "too_short" or refusal.type == "string_too_short":
         needs = "at least one " + ("character" if refusal.type.startswith("string") else "entry")
         return Finding("SPC004", f"{name} is empty: it needs {needs}", at, help=_meaning(root, refusal))
     if refusal.type == "string_too_long":
         most = refusal.context["max_length"]
-        headline = f"{name} takes at most {most} characters, not {len(_text(refusal.node)):,}"
+        headline = f"{name} takes at most {most} characters, not {len(text(refusal.node)):,}"
         return Finding("SPC004", headline, at, help=_meaning(root, refusal))
     length = language.length(refusal.path, root)
     takes = f"at most {refusal.context.get('max_length')}" if length is None else str(length)
@@ -269,18 +283,36 @@ def _wrong_length(root: Mapping, refusal: Refusal) -> Finding:
 def _wrong_type(root: Mapping, group: list[Refusal]) -> Finding:
     first = group[0]
     takes = list(dict.fromkeys(word for refusal in group for word in _expected(refusal)))
-    shown = _shown(first.node)
+    written = shown(first.node)
     words = [word.strip("`") for word in takes if word.startswith("`")]
-    near = _BOOLEANS.get(shown.strip("`").lower()) if first.type == "bool_type" else nearest(shown.strip("`"), words)
-    help_text = f"did you mean `{near}`?" if near else _meaning(root, first)
-    headline = f"{_name(first)} takes {' or '.join(takes)}, not {shown}"
+    near = _BOOLEANS.get(written.strip("`").lower()) if first.type == "bool_type" else _near(first, words)
+    help_text = f"did you mean `{near}`?" if near else _instead_of(root, first)
+    headline = f"{called(first)} takes {' or '.join(takes)}, not {written}"
     remedy = None
     if near:
         is_word = first.type == "bool_type"
-        remedy = (
-            replace_value(first.path, near) if is_word else replace_word(first.path, _text(first.node), near, words)
-        )
+        remedy = replace_value(first.path, near) if is_word else replace_word(first.path, text(first.node), near, words)
     return Finding("SPC004", headline, (At(first.path),), help=help_text, remedy=remedy)
+
+
+def _near(refusal: Refusal, words: list[str]) -> str | None:
+    """The word that was meant; none for a number, nor for a name that the field has and the language has not."""
+    node = refusal.node
+    if not isinstance(node, Scalar) or not isinstance(node.value, str) or node.text.lower() in FOREIGN:
+        return None
+    return nearest(node.text, words)
+
+
+def _instead_of(root: Mapping, refusal: Refusal) -> str | None:
+    """A value in the right shape, where that is plain; else what the key means, which tells nobody a number."""
+    if refusal.path == ("specc",):
+        return "this specc reads specs of version 1"
+    shaped = repairs.of_shape(root, refusal)
+    if shaped is not None:
+        return f"write `{shaped}`"
+    if refusal.type in _NUMBERS:
+        return repairs.example(root, refusal)
+    return (repairs.example(root, refusal) if refusal.type == "tuple_type" else None) or _meaning(root, refusal)
 
 
 def _expected(refusal: Refusal) -> list[str]:
@@ -297,33 +329,6 @@ def _meaning(root: Mapping, refusal: Refusal) -> str | None:
         path = path[:-1]
     meaning = language.describe(path, root)
     return f"`{path[-1]}`: {meaning}" if meaning else None
-
-
-def _name(refusal: Refusal) -> str:
-    """A value by its key, or as an item of one."""
-    start = len(refusal.path) - 1
-    while start > 0 and isinstance(refusal.path[start], int):
-        start -= 1
-    return language.name(refusal.path[start:]) if refusal.path else "a spec"
-
-
-def _shown(node: Node | None) -> str:
-    if isinstance(node, Mapping):
-        return "a mapping"
-    if isinstance(node, Sequence):
-        return "a list"
-    if node is None or node.value is None:
-        return "nothing"
-    quoted = isinstance(node.value, str) and resolve(node.text) != node.value
-    return f'`"{_cut(node.text)}"`' if quoted else f"`{_cut(node.text)}`"
-
-
-def _text(node: Node | None) -> str:
-    return node.text if isinstance(node, Scalar) else ""
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 3] + "..."
 
 
 def _written(limit: object) -> str:

@@ -83,14 +83,15 @@ class Units:
         """Parse one quantity; `quantity_unit` when the unit is missing or of another dimension, else `quantity`."""
         if isinstance(value, Quantity) and value.unit in self.units:
             return value
+        told = {"example": self.example, "reads": self}
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise PydanticCustomError("quantity", "{example}", {"example": self.example})
+            raise PydanticCustomError("quantity", "{example}", told)
         match = _TEXT.fullmatch(str(value).strip())
         if match is None:
-            raise PydanticCustomError("quantity", "{example}", {"example": self.example})
+            raise PydanticCustomError("quantity", "{example}", told)
         found = _read(Decimal(match["number"]), match["unit"].strip())
         if found is None or found.unit not in self.units:
-            raise PydanticCustomError("quantity_unit", "{units}", {"units": self.units, "example": self.example})
+            raise PydanticCustomError("quantity_unit", "{units}", {**told, "units": self.units})
         self._check_range(found)
         return found
 

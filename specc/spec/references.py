@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from specc.diagnostics import At, Finding
 from specc.diagnostics.diagnostic import Path
@@ -66,8 +67,28 @@ def _cycle(spec: Spec) -> Iterator[Finding]:
         TopologicalSorter({name: upstream(spec, name) for name in spec.stages}).prepare()
     except CycleError as error:
         loop = list(reversed(error.args[1]))
-        places = tuple(At(("stages", name), of_key=True) for name in loop[:-1])
+        links = [_mention_of(spec, name, other) for name, other in pairwise(loop)]
+        places = tuple(At(("stages", name, *link.path)) for name, link in zip(loop, links, strict=False))
+        if len(links) == 1:
+            yield _own(spec, loop[0], links[0], places)
+            return
         yield Finding("SPC506", f"stages start from each other: {' -> '.join(loop)}", places)
+
+
+def _mention_of(spec: Spec, name: str, other: str) -> Mention:
+    """Where a stage names another one as a model."""
+    return next(m for m in spec.stages[name].mentions() if m.sought in MODELS and m.name == other)
+
+
+def _own(spec: Spec, name: str, link: Mention, places: tuple[At, ...]) -> Finding:
+    said: dict[Path, str] = {("from",): "starts from itself", ("reference",): "is its own reference"}
+    base = getattr(spec.stages[name], "base", name)
+    others = [base] if base != name else [key for key, other in spec.stages.items() if other.leaves and key != name]
+    help_text = f"use {' or '.join(f'`{link.path[-1]}: {other}`' for other in others)}" if others else None
+    if link.sought == "reward":
+        help_text = None
+    headline = f"stage `{name}` {said.get(link.path, 'waits for its own model')}"
+    return Finding("SPC506", headline, places, help=help_text)
 
 
 def _what_stages_leave(spec: Spec) -> Iterator[Finding]:

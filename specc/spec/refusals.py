@@ -13,11 +13,13 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from specc.diagnostics.diagnostic import Path
-from specc.source.tree import Mapping, Node, Sequence, child
+from specc.source.scalars import resolve
+from specc.source.tree import Mapping, Node, Scalar, Sequence, child
 from specc.spec import language
 
 UNKNOWN, MISSING, KIND, ARITY = "extra_forbidden", "missing", "union_tag_invalid", "arity"
 _NO_KIND = "union_tag_not_found"
+_LONGEST_QUOTE = 40
 _OF_KEYS = (UNKNOWN, MISSING)
 _WRONG_TYPES = ("_type", "_from_float", "literal_error", "none_required")
 
@@ -52,6 +54,36 @@ def refusals(root: Mapping, errors: list[ErrorDetails]) -> list[list[Refusal]]:
     for refusal in placed:
         groups.setdefault((refusal.path, refusal.key), []).append(refusal)
     return [_matching(group) for group in groups.values()]
+
+
+def called(refusal: Refusal) -> str:
+    """A value by its key, or as an item of one."""
+    start = len(refusal.path) - 1
+    while start > 0 and isinstance(refusal.path[start], int):
+        start -= 1
+    return language.name(refusal.path[start:]) if refusal.path else "a spec"
+
+
+def shown(node: Node | None) -> str:
+    """A value as messages quote it."""
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    if node is None or node.value is None:
+        return "nothing"
+    quoted = isinstance(node.value, str) and resolve(node.text) != node.value
+    return f'`"{cut(node.text)}"`' if quoted else f"`{cut(node.text)}`"
+
+
+def text(node: Node | None) -> str:
+    """What was written, where it is a scalar."""
+    return node.text if isinstance(node, Scalar) else ""
+
+
+def cut(words: str) -> str:
+    """Words no longer than a line can hold."""
+    return words if len(words) <= _LONGEST_QUOTE else words[: _LONGEST_QUOTE - 3] + "..."
 
 
 def _place(root: Mapping, error: ErrorDetails) -> Refusal:

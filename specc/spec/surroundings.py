@@ -47,7 +47,7 @@ def check_kernel(spec: Spec) -> Iterator[Finding]:
     attention = spec.model.attention
     if not isinstance(attention, MultiHead):
         return
-    row, device = kernel(attention.kernel), machine(spec.cluster.device)
+    row, device = attention.row(adds_bias=spec.model.position.adds_bias), machine(spec.cluster.device)
     at = At(("model", "attention", "kernel"))
     if device not in row.machines:
         headline = f"kernel `{row.name}` does not run on `{spec.cluster.device}`"
@@ -64,7 +64,8 @@ def check_kernel(spec: Spec) -> Iterator[Finding]:
 def check_packing(spec: Spec) -> Iterator[Finding]:
     """Documents that must not read each other, with an attention kernel that cannot keep them apart."""
     attention = spec.model.attention
-    row = kernel(attention.kernel if isinstance(attention, MultiHead) else "auto")
+    adds_bias = spec.model.position.adds_bias
+    row = attention.row(adds_bias=adds_bias) if isinstance(attention, MultiHead) else kernel("auto")
     missing = lacking(row, ("varlen",))
     for name, stage in spec.stages.items():
         packing = getattr(stage, "packing", None)

@@ -130,3 +130,18 @@ COUNTED = {
     "warmup_steps": "steps",
 }
 """What a bare number under a foreign word counts."""
+
+_FOREIGN = """
+    geglu reglu glu relu silu swish mish relu2 gelu_new gelu_tanh quick_gelu
+    adam adamax nadam radam adafactor adagrad lion sgd rmsprop lamb lars sophia shampoo soap galore prodigy ademamix
+    orpo gspo simpo ipo cpo rloo remax dapo drgrpo spin raft bco online_dpo reinforce distill distillation
+    dora qlora rslora lora+ loha lokr ia3 vera adalora prefix prompt bitfit
+    nope none xpos t5 sinusoidal fire kerple llama2 longrope ntk su mrope
+    mqa gla nsa dsa swa mamba mamba2 rwkv retnet linear_attention
+    prenorm postnorm groupnorm batchnorm deepnorm dyt scalenorm
+    tf32 fp4 fp8 fp64 int4 int8 nf4 mxfp4 mxfp8 e4m3 e5m2
+    polynomial exponential cyclic onecycle rex step
+    xavier kaiming orthogonal mup small wang trunc_normal
+"""
+FOREIGN = frozenset(_FOREIGN.split())
+"""Names of the field for which the language has no word: who writes one does not mean the nearest of ours."""

@@ -98,9 +98,23 @@ def _chat_suites(spec: Spec) -> Iterator[Finding]:
                 f"`{tuned}` trains on chat turns, and `{task}` runs without the chat template",
                 (At((*at, "tasks", asked[0], "task")), At(("stages", tuned, "kind"))),
                 ("a model that was tuned on turns scores lower on prompts that are none",),
-                help=f"add `apply_chat_template: true` to suite `{name}`",
+                help=_templated(spec, name),
                 severity="warning",
             )
+
+
+def _templated(spec: Spec, suite: str) -> str:
+    """The template for the suite, or for one of its own where a model without turns is scored on it too."""
+    scored = [
+        model
+        for stage in spec.stages.values()
+        if isinstance(stage, Evaluate) and suite in stage.suites
+        for model in stage.models
+    ]
+    if all(any(isinstance(spec.stages[name], Sft) for name in lineage(spec, model)) for model in scored):
+        return f"add `apply_chat_template: true` to suite `{suite}`"
+    base = next(m for m in scored if not any(isinstance(spec.stages[name], Sft) for name in lineage(spec, m)))
+    return f"score the tuned models on a second suite with `apply_chat_template: true`: `{base}` knows no turns"
 
 
 def _tuned_by(spec: Spec, suite: str) -> str | None:

@@ -139,7 +139,13 @@ def _same(
     more = (f"so are {len(same) - 1:,} more variants and an earlier one",) if len(same) > 1 else ()
     if _values(one) == _values(two):
         return Finding("SPC026", headline, at, more, help="leave one of them out")
-    listed = " and ".join(f"`{path[-1]}`" for path in paths)
+    swept = [str(path[-1]) for path in paths]
+    listed = " and ".join(f"`{path}`" for path in swept)
+    if all(parts_of(path)[0] == "data" and parts_of(path)[-1] in ("path", "exclude") for path in swept):
+        headline = f"`{first.label}` and `{second.label}` read other files under one name"
+        note = "where files lie is no part of a key: runs of both count as repeats of one experiment"
+        help_text = "give each set of files an entry of its own in `data`, and sweep the `data` of the stage"
+        return Finding("SPC026", headline, at, (note, *more), help=help_text, severity="warning")
     note = f"{listed} is no part of what is learned: it says where and how the same experiment runs"
     return Finding("SPC026", headline, at, (note, *more), severity="warning")
 

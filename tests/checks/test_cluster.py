@@ -65,6 +65,12 @@ def test_checkpoints_far_apart_are_a_warning_and_the_advice_ends_it(tmp_path: Pa
     assert codes(tmp_path, long(every) + cluster("")) == []
 
 
+def test_of_the_default_distance_is_spoken_where_that_is_asked_for(tmp_path: Path) -> None:
+    text = long().replace(", checkpoint: {every: 500 steps}", "") + cluster("")
+    assert codes(tmp_path, text) == []
+    assert codes(tmp_path, text + "\nwarn: [SPC703]") == ["SPC703"]
+
+
 def test_a_signal_must_come_before_a_step_and_a_checkpoint(tmp_path: Path) -> None:
     slow = "checkpoint_bandwidth: 500 MB/s, "
     (error,) = found(tmp_path, long() + cluster("signal_delay: 90s", slow), "SPC704")

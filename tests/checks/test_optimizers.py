@@ -111,6 +111,15 @@ def test_muon_on_tables_is_a_warning_that_names_them() -> None:
     assert "`embedding.weight` and `lm_head.weight`" in diagnostic.headline
 
 
+@pytest.mark.parametrize("rate", [0.02, 1e-3])
+def test_one_block_of_rules_mends_vectors_and_tables_and_finds_nothing_new(rate: float) -> None:
+    bare = f"stages.pretrain.optimizer={{kind: muon, learning_rate: {rate}}}"
+    (diagnostic,) = driver.check(TINY, (bare,)).diagnostics
+    assert diagnostic.code == "SPC305"
+    block = re.findall(r"`(rules: .*)`", diagnostic.help or "")[0]
+    assert not driver.check(TINY, (bare[:-1] + f", {block}}}",)).diagnostics
+
+
 def test_a_rule_may_send_matrices_to_muon() -> None:
     projections = {"match": "*_proj.weight", "optimizer": {"kind": "muon", "learning_rate": 1e-3}}
     assert not driver.check(TINY, (rules(projections),)).diagnostics

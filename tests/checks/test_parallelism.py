@@ -96,6 +96,51 @@ def test_the_bubble_is_computed_and_the_advice_makes_it_small(tmp_path: Path) ->
     assert codes(tmp_path, spec(asked.replace("size: 8", "size: 2"))) == []
 
 
+def test_chunks_are_advised_before_another_batch_where_they_mend_the_bubble(tmp_path: Path) -> None:
+    deep = WIDE.replace("num_layers: 8", "num_layers: 16") + ", tie_embeddings: false}"
+    asked = "pipeline_parallel_size: 4"
+    (warning,) = found(tmp_path, spec(asked, deep, batch=16), "SPC411")
+    assert warning.help == "use `pipeline_chunks: 2`: 16%"
+    assert codes(tmp_path, spec(f"{asked}, pipeline_chunks: 2", deep, batch=16)) == []
+    (warning,) = found(tmp_path, spec(f"engine: deepspeed, {asked}", deep, batch=16), "SPC411")
+    assert warning.help == "use `engine: torch` and `pipeline_chunks: 2`: 16%"
+    # Eight layers have two chunks to offer four stages, which is too little for four micro-batches.
+    (warning,) = found(tmp_path, spec(asked, WIDE + ", tie_embeddings: false}", batch=8), "SPC411")
+    assert warning.help == "use a global batch of 24 sequences, or fewer stages"
+
+
+def test_stages_may_be_uneven_where_nothing_interleaves(tmp_path: Path) -> None:
+    uneven = WIDE.replace("num_layers: 8", "num_layers: 6") + ", tie_embeddings: false}"
+    for engine in ("torch", "deepspeed"):
+        asked = f"engine: {engine}, pipeline_parallel_size: 4"
+        assert layout(tmp_path, spec(asked, uneven)).pipeline_parallel_size == 4
+    few = uneven.replace("num_layers: 6", "num_layers: 3")
+    assert codes(tmp_path, spec("pipeline_parallel_size: 4", few)) == ["SPC404"]
+    assert codes(tmp_path, spec("pipeline_parallel_size: 2, pipeline_chunks: 2", uneven)) == ["SPC404"]
+
+
+def test_without_an_engine_one_is_taken_that_can_divide_the_model(tmp_path: Path) -> None:
+    few = WIDE.replace("num_kv_heads: 8", "num_kv_heads: 2") + "}"
+    assert layout(tmp_path, spec("context_parallel_size: 4", few)).engine == "torch"
+    assert layout(tmp_path, spec("context_parallel_size: 2", few)).engine == "deepspeed"
+    # Four early and four late parts are not to be had of 60 tokens; DeepSpeed takes parts in a row.
+    short = WIDE + ", context_length: 60}"
+    assert layout(tmp_path, spec("context_parallel_size: 4", short)).engine == "deepspeed"
+
+
+def test_the_size_of_the_cluster_is_shown_where_it_was_written(tmp_path: Path) -> None:
+    (error,) = found(tmp_path, spec("tensor_parallel_size: 16"), "SPC401")
+    assert [(label.span.line, label.text) for label in error.labels][-1] == (4, "1 x 8 devices")
+    (error,) = found(tmp_path, spec("tensor_parallel_size: 2", machines=""), "SPC401")
+    assert error.headline == "tensor 2 takes 2 ranks, and the cluster has 1 device"
+
+
+def test_of_a_cluster_that_nobody_wrote_nothing_is_shown(tmp_path: Path) -> None:
+    text = WIDE + "}\nstages: {pretrain: {parallelism: {tensor_parallel_size: 2}}}"
+    (error,) = found(tmp_path, text, "SPC401")
+    assert [label.span.line for label in error.labels] == [3]
+
+
 def test_what_is_planned_and_not_emitted_is_a_note_and_then_a_refusal(tmp_path: Path) -> None:
     text = spec("engine: deepspeed, tensor_parallel_size: 2")
     noted, refused = outcome(tmp_path, text), outcome(tmp_path, text, emitting=True)
@@ -114,9 +159,14 @@ def test_a_batch_is_divided_among_data_parallel_ranks_and_not_devices(tmp_path: 
 
 
 def test_all_mistakes_of_a_mesh_are_said_at_once(tmp_path: Path) -> None:
+    odd = "model: {attention: {num_heads: 2, num_kv_heads: 2}, num_layers: 3, pad_vocab_size_multiple: 1}"
+    asked = "engine: torch, tensor_parallel_size: 4, pipeline_parallel_size: 2, pipeline_chunks: 2"
+    assert sorted(codes(tmp_path, spec(asked, odd))) == ["SPC402", "SPC404", "SPC410", "SPC412"]
+
+
+def test_sizes_that_cannot_be_are_not_divided_by(tmp_path: Path) -> None:
     odd = "model: {attention: {num_heads: 4, num_kv_heads: 2}, num_layers: 3, pad_vocab_size_multiple: 1}"
-    asked = "engine: torch, tensor_parallel_size: 8, pipeline_parallel_size: 2"
-    assert sorted(codes(tmp_path, spec(asked, odd))) == ["SPC401", "SPC402", "SPC404", "SPC410", "SPC412"]
+    assert codes(tmp_path, spec("engine: torch, tensor_parallel_size: 3", odd)) == ["SPC401"]
 
 
 def test_experts_divide_over_expert_parallel_ranks() -> None:

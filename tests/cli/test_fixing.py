@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,21 @@ LEFT = (
     "model:\n  hiden_size: 64\n  hidden_size: 64\n",
     "data: {text: {holdout: 1}}\n",
     "stages:\n  pretrain: {data: &a tex, sample: {prompt: *a}}\n",
+    "stages: {pretrain: {optimizer: {kind: adamw, learning_rate: 1.0e-3, beta1: 0.9}}}\n",
+    "stages: {pretrain: {optimizer: {kind: adamw, learning_rate: 1.0e-3, beta: 0.9}}}\n",
+    "stages: {pretrain: {data: text2}}\n",
+    # Under a section that is not written yet, and not under that of another stage.
+    "stages: {pretrain: {zero_stage: 1}, more: {kind: pretrain, parallelism: {data_parallel_size: 1}}}\n",
+)
+# Names of other things, each with where it stands: a choice that is near is not what was meant.
+FOREIGN = (
+    ("model.ffn.kind", ("geglu", "glu", "relu")),
+    ("model.position.kind", ("nope",)),
+    ("model.position.scaling.kind", ("llama2",)),
+    ("stages.pretrain.optimizer.kind", ("adam", "lion")),
+    ("stages.pretrain.precision", ("fp17", "fp8", "tf32")),
+    ("stages.pretrain.kind", ("orpo", "gspo", "ipo")),
+    ("stages.pretrain.data", ("text2",)),
 )
 
 
@@ -76,6 +92,60 @@ def test_what_is_in_doubt_is_left_to_a_person(text: str, tmp_path: Path) -> None
     fixed = fixing.fix(spec, (), check_source)
     assert fixed.outcome.failed
     assert fixed.changed == ()
+
+
+@pytest.mark.parametrize(("path", "words"), FOREIGN)
+def test_the_name_of_another_thing_is_never_replaced(path: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    *sections, key = path.split(".")
+    for word in words:
+        text = f"{key}: {word}"
+        for section in reversed(sections):
+            text = f"{section}: {{{text}}}"
+        spec = tmp_path / "spec.yaml"
+        spec.write_text(f"{HEAD}{text}\n", encoding="utf-8")
+        fixed = fixing.fix(spec, (), check_source)
+        assert fixed.outcome.failed
+        assert fixed.changed == ()
+        asked = [found.help or "" for found in fixed.first.diagnostics if f"`{word}`" in found.headline]
+        assert asked
+        if not any(letter.isdigit() for letter in word):
+            assert not any("did you mean" in text for text in asked), asked
+
+
+def test_a_fix_that_would_leave_more_errors_is_refused(specc: Specc, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    model = "model:\n  attention:\n    kind: gqa\n    num_kv_heads: 2\n  num_heads: 3\n  tie_embeddings: yes\n"
+    stages = "stages: {pretrain: {data: zzz}, out: {kind: export, from: nobody, format: huggingface}}\n"
+    before = HEAD + model + stages
+    spec.write_text(before, encoding="utf-8")
+    assert specc("check", "spec.yaml").err.endswith("2 errors, 1 fixable with --fix\n")
+    done = specc("check", "spec.yaml", "--fix")
+    assert done.code == 1
+    assert "has no key `num_heads`: after its fix " in done.err
+    assert "fixed 1 mistake\n" in done.err
+    assert spec.read_text(encoding="utf-8") == before.replace("yes", "true")
+
+
+def test_diff_ends_like_check_for_the_files_as_they_are(specc: Specc, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(HEAD + "model: {hiden_size: 128}\n", encoding="utf-8")
+    shown = specc("check", "spec.yaml", "--diff")
+    assert shown.code == 1
+    assert shown.err == "would fix 1 mistake\n"
+    assert specc("check", "spec.yaml", "--fix").code == 0
+    assert specc("check", "spec.yaml", "--diff").code == 0
+
+
+def test_check_announces_as_many_fixes_as_are_made(specc: Specc, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(
+        HEAD + "stages:\n  pretrain: {optimizr: {kind: adamw, lr: 1.0e-3}, data: tex, steps: 5, warmup_steps: 3}\n",
+        encoding="utf-8",
+    )
+    announced = re.search(r"(\d+) fixable", specc("check", "spec.yaml").err)
+    made = re.search(r"would fix (\d+) mistakes?", specc("check", "spec.yaml", "--diff").err)
+    assert announced is not None
+    assert made is not None
+    assert announced[1] == made[1]
 
 
 def test_check_fix_shows_the_diff_writes_and_says_what_is_left(specc: Specc, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_warnings_can_be_denied_and_allowed(specc: Specc) -> None:
         assert said.code == 1
         assert "error[SPC308]" in said.err
     assert specc("check", TINY, *EVERY, "--deny", "warnings", "--allow", "SPC308").err == ""
+    assert specc("check", TINY, *EVERY, "--deny", "warnings", "--allow", "spc308").err == ""
     assert specc("check", TINY, *EVERY, "--set", "allow=[SPC308]").err == ""
 
 

@@ -46,7 +46,7 @@ def test_a_page_shows_what_specc_says(code: str, specc: Specc, tmp_path: Path) -
 
 def test_explain_prints_the_page_and_lists_the_codes(specc: Specc) -> None:
     assert specc("explain", "spc102").out.strip() == (pages.page("SPC102") or "").strip()
-    assert "SPC102  query heads do not divide" in specc("explain").out
+    assert "SPC102  error    query heads do not divide" in specc("explain").out
     unknown = specc("explain", "SPC999")
     assert (unknown.code, unknown.out) == (1, "")
     assert "no diagnostic SPC999" in unknown.err

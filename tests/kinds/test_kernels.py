@@ -55,10 +55,21 @@ def test_the_check_refuses_what_the_table_says(row: Kernel) -> None:
 
 
 def test_the_kernel_that_help_names_has_no_findings_of_its_own() -> None:
-    (found,) = driver.check(TINY, (f"model.attention={{{HEADS}, logit_softcap: 30.0}}",)).diagnostics
-    assert found.help == "use `kernel: eager`"
-    assert found.notes[0] == "`kernel: auto` is `sdpa`"
+    (found,) = driver.check(TINY, (f"model.attention={{{HEADS}, logit_softcap: 30.0, kernel: sdpa}}",)).diagnostics
+    assert found.help == "use `kernel: eager`; `flex` and `flash` can too, and have no code yet"
     assert codes(f"model.attention={{{HEADS}, logit_softcap: 30.0, kernel: eager}}") == []
+
+
+def test_auto_is_a_kernel_that_can() -> None:
+    assert codes(f"model.attention={{{HEADS}, logit_softcap: 30.0}}") == []
+    both = [
+        driver.check(TINY, (f"model.attention={{{HEADS}, logit_softcap: 30.0{k}}}",)) for k in ("", ", kernel: eager")
+    ]
+    auto, eager = (
+        [part.values.get("attend") for _, _, part in outcome.plans[0].experiment.model.counted()] for outcome in both
+    )
+    assert auto == eager
+    assert "model/attention/attend/eager_expanded.py.j2" in auto
 
 
 def test_documents_are_kept_apart_by_kernels_that_take_variable_lengths() -> None:

@@ -199,3 +199,16 @@ def test_memory_advice_in_a_mesh_is_legal():
     assert plan.stage("pretrain").layout is None
     assert found.code == "SPC406"
     assert "zero_stage" not in found.help
+
+
+def test_the_fullest_of_uneven_stages_is_counted():
+    """Llama 3 405B's 126 blocks on 16 stages: as many as 128 blocks would give each, in parameters, bytes and FLOPs."""
+    layout = Layout("torch", 3, 1, 1, 16, 1, 64, "none")
+    uneven, even = (
+        on_rank(measure(model, training(model, 64)), layout, 1)
+        for layers in (126, 128)
+        for model in (decoder(layers, 512, 8, 8, 2048, 1024, 256),)
+    )
+    assert uneven.num_layers == even.num_layers == 8
+    for name in ("parameters", "saved_bytes", "matmul_flops", "score_flops", "kv_values"):
+        assert getattr(uneven, name) == getattr(even, name)

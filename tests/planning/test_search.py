@@ -1,13 +1,15 @@
 """What is chosen, what is refused, and that the advice holds."""
 
 import json
+import re
 
 import pytest
 
+from specc.driver import check
 from specc.ir.experiment import Evaluation, Export
 from specc.planning import DEVICES, plan_experiment, plan_stage
 from specc.planning.report import predictions, render, to_json
-from tests.planning.placing import GPT_7B, LLAMA_70B, TINY, cluster, experiment, stage, training
+from tests.planning.placing import GPT_7B, LLAMA_70B, TINY, cluster, decoder, experiment, stage, training
 
 POD = cluster(nodes=64)
 
@@ -104,6 +106,72 @@ def test_the_first_change_that_is_suggested_fits(asked, advice, changed):
     assert not planned(LLAMA_70B, training(LLAMA_70B, batch, **(asked | changed)), POD)[1]
 
 
+@pytest.mark.parametrize(
+    ("asked", "advice", "changed"),
+    [
+        ({"engine": "torch"}, "use `context_parallel_size: 8`", {"context_parallel_size": 8}),
+        (
+            {"data_parallel_size": 8},
+            "use `context_parallel_size: 8`, `data_parallel_size` left out",
+            {"context_parallel_size": 8, "data_parallel_size": None},
+        ),
+    ],
+)
+def test_a_long_context_is_divided_before_machines_are_added(asked, advice, changed):
+    """Llama 3 8B at 131,072 on one node."""
+    model = decoder(32, 4096, 32, 8, 14336, 128256, 131072, gated=True)
+    found = finding(model, training(model, 32, **asked), cluster())
+    assert (found.code, found.help) == ("SPC406", advice)
+    assert not planned(model, training(model, 32, **(asked | changed)), cluster())[1]
+
+
+def test_what_no_one_axis_makes_fit_two_may():
+    asked = {"zero_stage": 1, "engine": "torch", "activation_checkpointing": "full"}
+    found = finding(GPT_7B, training(GPT_7B, 8, **asked), cluster("l4"))
+    assert found.code == "SPC406"
+    keys = dict(re.findall(r"`(\w+): (\w+)`", found.help))
+    changed = {key: int(value) if value.isdigit() else value for key, value in keys.items()}
+    assert changed
+    assert not planned(GPT_7B, training(GPT_7B, 8, **(asked | changed)), cluster("l4"))[1]
+
+
+def test_a_context_too_long_for_every_layout_is_divided_over_more_nodes():
+    model = decoder(32, 4096, 32, 8, 14336, 128256, 2**20, gated=True)
+    found = finding(model, training(model, 16, engine="deepspeed"), cluster())
+    nodes = int(re.match(r"use (\d+) nodes", found.help)[1])
+    keys = dict(re.findall(r"`(\w+): (\w+)`", found.help))
+    asked = {key: int(value) if value.isdigit() else value for key, value in keys.items()}
+    assert not planned(model, training(model, 16, **({"engine": "deepspeed"} | asked)), cluster(nodes=nodes))[1]
+
+
+def test_a_batch_that_does_not_divide_keeps_its_size_where_a_layout_can():
+    found = finding(GPT_7B, training(GPT_7B, 128), POD)
+    assert found.help == "use `tensor_parallel_size: 4`, or a global batch of 512 sequences (1,048,576 tokens)"
+    assert not planned(GPT_7B, training(GPT_7B, 128, tensor_parallel_size=4), POD)[1]
+
+
+def test_a_micro_batch_that_does_not_divide_has_neighbours_that_do():
+    one = cluster(per_node=1)
+    found = finding(TINY, training(TINY, 8, micro_batch_size=3), one)
+    assert found.help == "use `micro_batch_size: 2` or `micro_batch_size: 4`"
+    for size in (2, 4):
+        assert not planned(TINY, training(TINY, 8, micro_batch_size=size), one)[1]
+
+
+def test_links_that_nobody_stated_are_the_catalogue_s_and_the_plan_says_which_is_assumed(tmp_path):
+    written = "device: h100_sxm, nodes: 2, devices_per_node: 8"
+    notes = {}
+    for links in ("", ", intra_node_bandwidth: 10 GB/s, inter_node_bandwidth: 1 GB/s"):
+        file = tmp_path / "spec.yaml"
+        batch = "stages: {pretrain: {global_batch_size: 16 sequences}}"
+        file.write_text(f"extends: presets/tiny.yaml\n{batch}\ncluster: {{{written}{links}}}\n")
+        plan = check(file).plan
+        notes[plan.cluster.intra_node_bandwidth, plan.cluster.inter_node_bandwidth] = plan.stages[0].notes
+    assert set(notes) == {(450e9, 50e9), (10e9, 1e9)}
+    assert any("50 GB/s between nodes is assumed" in note for note in notes[450e9, 50e9])
+    assert not any("assumed" in note for note in notes[10e9, 1e9])
+
+
 def test_when_no_layout_fits_more_nodes_are_suggested_and_fit():
     found = finding(LLAMA_70B, training(LLAMA_70B, 1024), cluster())
     assert found.help.endswith(" nodes")
@@ -123,6 +191,7 @@ def test_an_infeasible_stage_shows_its_memory_by_cause():
 def test_bf16_on_a_v100_is_refused():
     found = finding(TINY, training(TINY, 8), cluster("v100"))
     assert (found.code, found.headline) == ("SPC414", "an NVIDIA V100 SXM2 32 GB has no bf16 arithmetic")
+    assert found.help == "use `precision: fp16` with `loss_scale: dynamic`, or `precision: fp32`"
 
 
 def test_engine_torch_takes_all_devices():
@@ -201,6 +270,7 @@ def test_every_device_has_a_source_and_plausible_figures():
         assert 0 < known.matmul_efficiency <= 1
         assert known.memory_bytes > 2**33
         assert "fp32" in known.peak_flops
+        assert known.memory_bandwidth > known.intra_node_bandwidth >= known.inter_node_bandwidth > 0
 
 
 def test_more_devices_are_faster():

@@ -36,6 +36,23 @@ def rewritten(tmp_path: Path, *changes: tuple[str, str]) -> Difference:
     return difference(planned(spec=QUICKSTART), planned(spec=tmp_path / "spec.yaml"))
 
 
+def test_a_size_that_an_epoch_hangs_on_is_identity_and_named_as_the_cause() -> None:
+    tiny = ROOT / "specs/presets/tiny.yaml"
+    epochs = ("stages.pretrain.duration=2 epochs", "data.text.tokens=1M tokens")
+    found = difference(planned(*epochs, spec=tiny), planned(epochs[0], "data.text.tokens=2M tokens", spec=tiny))
+    assert [(row.path, row.effect) for row in found.settings] == [("data.text.tokens", "identity")]
+    assert verdict(found, "pretrain").because == ("data.text.tokens",)
+    steps = difference(planned(spec=tiny), planned("data.text.tokens=2M tokens", spec=tiny))
+    assert [row.effect for row in steps.settings] == ["execution"]
+
+
+def test_other_paths_are_the_same_bits_only_if_the_files_are() -> None:
+    tiny = ROOT / "specs/presets/tiny.yaml"
+    found = difference(planned(spec=tiny), planned("data.text.sources.files.path=else/*.txt", spec=tiny))
+    assert verdict(found, "pretrain").resume == "same_files"
+    assert verdict(found, "pretrain").over == ("data.text.sources.files.path",)
+
+
 def test_a_spec_does_not_differ_from_itself() -> None:
     found = between()
     assert not found.differs

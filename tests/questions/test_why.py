@@ -97,7 +97,8 @@ def test_what_was_left_to_the_planner_is_answered_with_its_choice(spec: Path) ->
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1234, "1234"), (1e-5, "1.0e-5"), (2.5e20, "2.5e+20"), (0.1, "0.1"), (True, "true"), (None, "none"), ("a", "a"),
+    [(1234, "1234"), (1e-5, "1.0e-5"), (2.5e20, "2.5e+20"), (0.1, "0.1"), (True, "true"),
+     (None, "null"), (0.0001, "1.0e-4"), ("a", "a"),
      ((0.9, 1e-8), "[0.9, 1.0e-8]"), ("class ", "'class '")],
 )  # fmt: skip
 def test_settings_are_spelt_as_a_person_writes_them(value: object, text: str) -> None:

@@ -173,6 +173,54 @@ ONE_MISTAKE = (
     ),
     ("stages.pretrain.packing.cross_document=no", "SPC004", "", 40, "did you mean `false`?"),
     ("stages.pretrain.optimizer={kind: adamw, lr: 1.0}", "SPC003", "", 41, "did you mean `learning_rate`?"),
+    # Quantities: what is proposed keeps the user's number.
+    ("stages.pretrain.duration=20Bi tokens", "SPC008", "`duration` has no prefix `Bi`", 26, "mean `20B tokens`?"),
+    ("stages.pretrain.duration=2b tokens", "SPC008", "`duration` has no prefix `b`", 26, "mean `2B tokens`?"),
+    ("stages.pretrain.duration=100 stpes", "SPC008", "`duration` is measured in", 26, "mean `100 steps`?"),
+    ("stages.pretrain.global_batch_size=8 seqs", "SPC008", "", 35, "mean `8 sequences`?"),
+    ("stages.pretrain.duration=1_000 steps", "SPC004", "`duration` takes digits and", 26, "mean `1000 steps`?"),
+    ("stages.pretrain.duration='1,000 steps'", "SPC004", "`duration` takes digits and", 26, "mean `1000 steps`?"),
+    (
+        "cluster.slurm.time_limit=1 hour",
+        "SPC008",
+        "`time_limit` is measured in s, min, h or d, not `1 hour`",
+        26,
+        "did you mean `1h`?",
+    ),
+    ("cluster.inter_node_bandwidth=400 Gbps", "SPC008", "", 30, "did you mean `50 GB/s`?"),
+    ("data.text.holdout=0.01", "SPC008", "`holdout` needs a unit", 19, "write `1%`"),
+    ("cluster.slurm.mem=512", "SPC008", "`mem` needs a unit", 19, "write `512 GiB`"),
+    # Where a key belongs, by the name of the stage.
+    ("stages.pretrain.zero_stage=1", "SPC003", "", 1, "belongs under `stages.pretrain.parallelism`"),
+    (
+        "stages.pretrain.gradient_checkpointing=true",
+        "SPC003",
+        "",
+        1,
+        "`activation_checkpointing` belongs under `stages.pretrain.parallelism`",
+    ),
+    # All that a section lacks is one mistake.
+    ("stages.x={kind: sft, from: pretrain}", "SPC005", "`stages.x` of kind `sft` needs `data` and `duration`", 1, ""),
+    # The value in the shape that it should have.
+    ("model.norm=rmsnorm", "SPC004", "`norm` takes a mapping", 12, "write `{kind: rmsnorm}`"),
+    ("suites.x.tasks=[mmlu]", "SPC004", "item 1 of `tasks` takes a mapping", 17, "write `{task: mmlu}`"),
+    ("suites.x.tasks=mmlu", "SPC004", "`tasks` takes a list", 16, "write `[{task: mmlu}]`"),
+    ("data.text.filters=[language]", "SPC004", "item 1 of `filters`", 20, "write `{kind: language}`"),
+    ("data.text.filters={kind: language}", "SPC004", "`filters` takes a list", 1, "write `[{kind: language}]`"),
+    ("allow=SPC111", "SPC004", "`allow` takes a list", 7, "write `[SPC111]`"),
+    ('model.hidden_size="128"', "SPC004", "`hidden_size` takes", 19, "did you mean `128`, without quotes?"),
+    ("stages.pretrain.optimizer.betas=0.9", "SPC004", "`betas` takes a list", 33, "such as `[0.9, "),
+    (
+        "data.text.sources={kind: huggingface, dataset: x}",
+        "SPC004",
+        "`data.text.sources` holds entries by name",
+        20,
+        "`sources: {NAME: {kind: huggingface, ...}}`",
+    ),
+    ("model.init.std=0.05", "SPC005", "", 1, "`--set 'model.init={kind: depth_scaled, std: 0.05}'`"),
+    ("specc=2", "SPC004", "`specc` takes `1`, not `2`", 7, "this specc reads specs of version 1"),
+    # What the field has and the language has not is no slip.
+    ("model.ffn.kind=geglu", "SPC006", "no ffn kind `geglu`", 16, "its kinds are `swiglu`, `gelu`"),
 )
 
 
@@ -184,6 +232,17 @@ def test_one_mistake_is_one_diagnostic(mistake: str, code: str, headline: str, c
     assert found.primary is not None
     assert (found.primary.span.file, found.primary.span.column) == (f"--set {mistake}", column)
     assert help_text in (found.help or "")
+
+
+def test_a_preset_that_is_given_as_a_spec_is_one_mistake(specc: Specc) -> None:
+    (found,) = check(ROOT / "specs/clusters/h100_64x8.yaml").diagnostics
+    assert found.headline == "this file has the keys of `cluster` and none of a spec: it is a preset"
+    assert (found.help or "").startswith("use it as `cluster: {extends: ")
+
+
+def test_a_number_of_the_wrong_type_is_not_explained_by_what_its_key_means() -> None:
+    (found,) = check(ROOT / "specs/presets/tiny.yaml", ("model.num_layers=1.5",)).diagnostics
+    assert found.help is None
 
 
 def test_a_prefix_names_what_it_begins() -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 KernelName = Literal["auto", "sdpa", "eager", "flex", "flash"]
 AUTO = "sdpa"
-"""What `auto` stands for: it is fused wherever it can be, and runs on every device."""
+"""What `auto` stands for wherever it can do what is asked: it is fused, and runs on every device."""
 
 
 @dataclass(frozen=True)

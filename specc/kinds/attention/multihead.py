@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from specc.diagnostics import At, Finding
 from specc.ir.component import Dimension, Saved
-from specc.kinds.attention.kernels import ABILITIES, KernelName, able, kernel, lacking
-from specc.kinds.numbers import either, nearest_divisors, nearest_multiples
+from specc.kinds.attention.kernels import ABILITIES, AUTO, Kernel, KernelName, able, kernel, lacking
+from specc.kinds.numbers import either, nearest_multiples
 from specc.kinds.site import Frame, HeadDim, Heads, Site
 from specc.spec.base import Node, identity, numerics
 from specc.spec.no_code import no_code
@@ -51,7 +51,7 @@ class MultiHead(Node):
     logit_softcap: float | None = identity(
         "Bound that scores approach: c tanh(score / c); `null` bounds nothing.", None, gt=0.0
     )
-    kernel: KernelName = numerics("The attention kernel; `auto` is `sdpa`.", "auto")
+    kernel: KernelName = numerics("The attention kernel; `auto` is `sdpa`, or `eager` where that cannot.", "auto")
 
     def heads(self, hidden_size: int) -> Heads:
         """Sizes of the query heads."""
@@ -62,7 +62,7 @@ class MultiHead(Node):
     def check(self, frame: Frame) -> Iterator[Finding]:
         """Heads that do not fit the width, windows that bind nothing, and what the kernel cannot do."""
         if self.head_dim == "auto" and frame.hidden_size % self.num_heads:
-            yield self._unsplit(frame.hidden_size)
+            yield self._unsplit(frame)
             return
         yield from self._check_window(frame)
         yield from self._check_kernel(frame)
@@ -71,6 +71,11 @@ class MultiHead(Node):
         """The abilities that a kernel needs for it."""
         needs = {"window": self.window, "bias": adds_bias, "softcap": self.logit_softcap}
         return ("causal", *(ability for ability, value in needs.items() if value))
+
+    def row(self, *, adds_bias: bool) -> Kernel:
+        """The kernel that is used: `auto` is the first with code that can do all that is asked."""
+        rows = able(self.asked(adds_bias=adds_bias)) if self.kernel == "auto" else ()
+        return next((row for row in rows if row.emitted), kernel(self.kernel))
 
     def views(self, num_layers: int) -> tuple[View, ...]:
         """What each layer sees, in order."""
@@ -81,7 +86,7 @@ class MultiHead(Node):
 
     def scores(self, site: Site, view: View, kv: str) -> Scores:
         """How the layers of one view make their scores; `kv` is the letter of the key/value heads."""
-        eager = kernel(self.kernel).name == "eager"
+        eager = self.row(adds_bias=site.adds_bias).name == "eager"
         seen = self._seen(view)
         mask = _mask(seen, adds_bias=site.adds_bias, eager=eager)
         expanded = mask != "none"
@@ -127,8 +132,20 @@ class MultiHead(Node):
             return len(masks)
         return site.heads.num_heads * len(masks | {"position"})
 
-    def _unsplit(self, hidden_size: int) -> Finding:
-        heads = self.num_heads
+    def _fit(self, hidden_size: int, heads: int, *, rotary: bool) -> bool:
+        """Whether so many heads of such a width pass every check of their sizes."""
+        even = not rotary or hidden_size // heads % 2 == 0
+        return hidden_size % heads == 0 and even and heads % getattr(self, "num_kv_heads", 1) == 0
+
+    def _unsplit(self, frame: Frame) -> Finding:
+        heads, hidden_size, rotary = self.num_heads, frame.hidden_size, frame.position == "rope"
+        fitting = [n for n in range(1, hidden_size + 1) if self._fit(hidden_size, n, rotary=rotary)]
+        counts = sorted({*[n for n in fitting if n < heads][-1:], *[n for n in fitting if n > heads][:1]})
+        unit = 2 * heads if rotary else heads
+        offers = [f"{either(tuple(counts))} heads"] if counts else []
+        if heads % getattr(self, "num_kv_heads", 1) == 0:
+            offers.append(f"a `hidden_size` of {either(nearest_multiples(hidden_size, unit))}")
+        offered = f"use {', or '.join(offers)}, or set" if offers else "set"
         return Finding(
             "SPC101",
             f"hidden_size {hidden_size:,} does not split into {heads} heads",
@@ -136,7 +153,7 @@ class MultiHead(Node):
                 At((*_PATH, "num_heads"), f"{hidden_size} / {heads} leaves {hidden_size % heads}"),
                 At(("model", "hidden_size")),
             ),
-            help=f"use {either(nearest_divisors(hidden_size, heads))} heads, or set `attention.head_dim`",
+            help=f"{offered} `attention.head_dim`",
         )
 
     def _check_window(self, frame: Frame) -> Iterator[Finding]:
@@ -172,17 +189,16 @@ class MultiHead(Node):
             )
 
     def _check_kernel(self, frame: Frame) -> Iterator[Finding]:
-        row, asked = kernel(self.kernel), self.asked(adds_bias=frame.adds_bias)
+        row, asked = self.row(adds_bias=frame.adds_bias), self.asked(adds_bias=frame.adds_bias)
         heads = self.heads(frame.hidden_size)
         head_dim = heads.head_dim
         others = able(asked, head_dim=head_dim)
-        help_text = f"use `kernel: {others[0].name}`" if others else None
+        help_text = _instead(others)
         keys = {"window": (*_PATH, "window"), "softcap": (*_PATH, "logit_softcap"), "bias": ("model", "position")}
         for ability in lacking(row, asked):
             cell = row.abilities[ability]
             at = (At(keys[ability]), *self._at_kernel())
-            stands = (f"`kernel: auto` is `{row.name}`",) if self.kernel == "auto" else ()
-            notes = (*stands, f"{cell.how} ({cell.source})")
+            notes = (f"{cell.how} ({cell.source})",)
             yield Finding("SPC110", f"kernel `{row.name}` cannot {ABILITIES[ability]}", at, notes, help_text)
         if row.max_head_dim is not None and head_dim > row.max_head_dim:
             headline = f"kernel `{row.name}` takes heads of up to {row.max_head_dim} values, and these have {head_dim}"
@@ -193,6 +209,17 @@ class MultiHead(Node):
 
     def _at_kernel(self) -> tuple[At, ...]:
         return () if self.kernel == "auto" else (At((*_PATH, "kernel")),)
+
+
+def _instead(others: tuple[Kernel, ...]) -> str | None:
+    """The first kernel that can, and what else can where that one is the slow one."""
+    if not others:
+        return None
+    without = [f"`{row.name}`" for row in others[1:] if not row.emitted]
+    if others[0].name == AUTO or not without:
+        return f"use `kernel: {others[0].name}`"
+    have = "have" if len(without) > 1 else "has"
+    return f"use `kernel: {others[0].name}`; {' and '.join(without)} can too, and {have} no code yet"
 
 
 def _mask(window: int | None, *, adds_bias: bool, eager: bool) -> str:

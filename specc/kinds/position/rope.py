@@ -57,6 +57,9 @@ class Rope(Node):
                 example = max(1, int(context / scaling.factor))
                 headline = f"`{scaling.kind}` scaling needs the context that rotary was set for"
                 help_text = f"add it, such as `original_context_length: {example}` ({context:,} / {scaling.factor:g})"
+                if scaling.reach(example) is None:
+                    # Nothing follows from the factor then: Llama 3.1 goes from 8,192 to 131,072 with one of 8.
+                    help_text = "add `original_context_length`: the context that the model had before the scaling"
                 yield Finding("SPC113", headline, (At((*_PATH, "scaling", "kind")),), help=help_text)
             return
         reach = original if scaling is None else scaling.reach(original)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from specc import ir
+from specc.diagnostics import At, Finding
+from specc.diagnostics.diagnostic import Path
 from specc.kinds.source.source import SourceNode, share
 from specc.spec.base import files, identity
 
@@ -25,6 +30,17 @@ class Files(SourceNode):
     exclude: tuple[str, ...] = files("Globs of files to leave out.", ())
     text_field: str = identity("Column of the text in structured files.", "text")
     weight: float | None = share()
+
+    def check(self, at: Path, tokenizer: ir.Tokenizer, context_length: int) -> Iterator[Finding]:
+        """Paths that a shell would expand, and nobody does here."""
+        del tokenizer, context_length
+        for index, glob in enumerate(self.places()):
+            meant = re.sub(r"\$(\w+)", r"${env:\1}", re.sub(r"^~(?=/|$)", "${env:HOME}", glob))
+            if meant == glob:
+                continue
+            where: Path = (*at, "path") if isinstance(self.path, str) else (*at, "path", index)
+            headline = f"`{glob}` is taken as it stands: `~` and `$NAME` are not expanded"
+            yield Finding("SPC219", headline, (At(where),), help=f"use `{meant}`", severity="warning")
 
     def places(self) -> tuple[str, ...]:
         """The globs."""

@@ -26,7 +26,9 @@ class Grpo(OnlineStage):
         """What online stages check, and groups that nothing can be learned from."""
         yield from super().check(name, context_length, datasets)
         batch = self.global_batch_size
-        sequences = batch.amount if batch.unit == "sequences" else batch.amount / context_length
+        sequences = batch.amount
+        if batch.unit == "tokens":
+            sequences /= self.sequence_length(context_length)
         if self.group_size == 1:
             yield Finding(
                 "SPC503",
@@ -37,6 +39,10 @@ class Grpo(OnlineStage):
             )
         elif sequences.denominator == 1 and sequences % self.group_size:
             yield self._broken_groups(name, int(sequences))
+
+    def completions_of_a_prompt(self) -> int:
+        """The group."""
+        return self.group_size
 
     def _broken_groups(self, name: str, sequences: int) -> Finding:
         at = ("stages", name)

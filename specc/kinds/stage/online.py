@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from specc import ir
 from specc.diagnostics import At, Finding
 from specc.kinds.reward import Reward
+from specc.kinds.reward.exact_match import ExactMatch
 from specc.kinds.reward.reward_model import RewardModel
 from specc.kinds.stage.mention import Mention
 from specc.kinds.stage.preference import ComparingStage
@@ -20,14 +23,45 @@ Rewards = Annotated[tuple[Reward, ...], Field(min_length=1)]
 class OnlineStage(ComparingStage):
     """A stage that completes prompts, scores the completions, and makes the better ones likelier.
 
-    The data set holds prompts; a sequence of the batch is one completion with its prompt.
+    The data set holds prompts; a sequence of the batch is one completion with its prompt. Tokens of a duration and of
+    a batch are those of whole sequences, and an epoch is a pass over the prompts.
     """
+
+    alone: ClassVar[str | None] = "prompt"
 
     prompt_length: int = identity("Tokens of a prompt at most; longer ones are cut at the left.", ge=1)
     completion_length: int = identity("Tokens generated after a prompt at most.", ge=1)
     kl: float = identity("Weight of the distance from the reference; 0 to go without one.", ge=0.0)
     rewards: Rewards = section("What scores a completion: the weighted sum of these.")
     temperature: float = identity("Temperature that completions are sampled at.", 1.0, gt=0.0)
+
+    def sequence_length(self, context_length: int) -> int:
+        """A prompt and its completion."""
+        del context_length
+        return self.prompt_length + self.completion_length
+
+    def length_keys(self) -> tuple[tuple[str, ...], ...]:
+        """Both lengths."""
+        return (("prompt_length",), ("completion_length",))
+
+    def data_per_sequence(self, length: int) -> Fraction:
+        """The prompt, which comes from the data; one that several completions share is read once."""
+        del length
+        return Fraction(self.prompt_length, self.completions_of_a_prompt())
+
+    def completions_of_a_prompt(self) -> int:
+        """How many sequences of a batch have the same prompt."""
+        return 1
+
+    def derive_data_per_sequence(self, path: str, at: str) -> ir.Derivation:
+        """The prompt, shared among its completions."""
+        several = self.completions_of_a_prompt()
+        inputs: tuple[ir.Input, ...] = (ir.Input("prompt_length", self.prompt_length, f"{at}.prompt_length"),)
+        if several > 1:
+            inputs = (*inputs, ir.Input("group_size", several, f"{at}.group_size"))
+        formula = " / ".join(each.name for each in inputs)
+        meaning = "Tokens of the data set in a sequence."
+        return ir.Derivation(path, self.data_per_sequence(0), meaning, formula, inputs)
 
     def compares(self) -> bool:
         """Whether the distance from the reference plays a part."""
@@ -45,6 +79,9 @@ class OnlineStage(ComparingStage):
     def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
         """What comparing stages check, and texts that are longer than the model was trained for."""
         yield from super().check(name, context_length, datasets)
+        for index, reward in enumerate(self.rewards):
+            if isinstance(reward, ExactMatch):
+                yield from reward.check(("stages", name, "rewards", index))
         if self.prompt_length + self.completion_length <= context_length:
             return
         at = ("stages", name)

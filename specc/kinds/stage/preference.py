@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from specc import ir
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.finetuning import FinetuningStage
@@ -11,6 +13,8 @@ from specc.spec.base import identity
 
 class ComparingStage(FinetuningStage):
     """A stage whose loss holds a frozen reference model against the one that is trained."""
+
+    alone: ClassVar[str | None] = "answer"
 
     reference: str | None = identity("Stage, or one of `models`, whose model it is compared with.", None)
 

@@ -34,6 +34,8 @@ class TrainingStage(Node):
 
     lowered: ClassVar[bool]
     leaves: ClassVar[str | None] = LANGUAGE_MODEL
+    alone: ClassVar[str | None] = None
+    """What of the data stands in a sequence of its own, however short it is; None where texts fill the sequences."""
 
     data: str = identity("Data set that is trained on.")
     duration: Duration = identity("How long: tokens, steps, or passes over the data.")
@@ -62,6 +64,18 @@ class TrainingStage(Node):
         """Whether a frozen reference model reads every token too."""
         return False
 
+    def sequence_length(self, context_length: int) -> int:
+        """Tokens of a sequence at most."""
+        return context_length
+
+    def length_keys(self) -> tuple[tuple[str, ...], ...]:
+        """Where the length of a sequence is written: below the stage, or in the model where there is nothing."""
+        return ()
+
+    def data_per_sequence(self, length: int) -> Fraction:
+        """Tokens of the data set in a sequence of `length` tokens; what is generated after them is no data."""
+        return Fraction(length)
+
     def reads(self, context: StageContext) -> tuple[str, ...]:
         """Data sets whose content decides the outcome."""
         del context
@@ -76,30 +90,23 @@ class TrainingStage(Node):
         yield from check_rules(self.optimizer.rules, (*at, "optimizer"))
         yield from self._check_precision(name)
         batch = self.global_batch_size
-        if batch.unit == "tokens" and batch.amount % context_length:
-            yield _broken_batch(
-                batch, context_length, (At((*at, "global_batch_size")), At(("model", "context_length")))
-            )
-        yield from self._check_one_step(name, context_length, datasets.get(self.data))
-        unknown = self.data in datasets and datasets[self.data] is None
-        if self.duration.unit == "epochs" and unknown and self.lowered:
-            yield Finding(
-                "SPC212",
-                f"`{self.duration}` of `{self.data}` has no length: the data set does not say how large it is",
-                (At((*at, "duration")), At(("data", self.data), of_key=True)),
-                help=f"write `data.{self.data}.tokens`, or give the duration in tokens or steps",
-            )
+        length, size = self.sequence_length(context_length), datasets.get(self.data)
+        if batch.unit == "tokens" and batch.amount % length:
+            keys = [At((*at, *key)) for key in self.length_keys()] or [At(("model", "context_length"))]
+            yield _broken_batch(batch, length, (At((*at, "global_batch_size")), *keys))
+        yield from self._check_one_step(name, length, size)
+        if self.duration.unit == "epochs" and self.data in datasets:
+            yield from self._check_epochs(name, length, size)
 
     def lower_training(
         self, context: StageContext, trainable: int, adapter: Component | None, **options: object
     ) -> ir.Training:
         """Quantities as whole sequences and steps; durations are rounded up to whole steps."""
         model = context.model
-        sequences = self.global_batch_size.amount
-        if self.global_batch_size.unit == "tokens":
-            sequences /= model.context_length
-        tokens_per_step = sequences * model.context_length
-        steps = self._steps(context, tokens_per_step)
+        length = self.sequence_length(model.context_length)
+        sequences = self._sequences(length)
+        tokens_per_step = sequences * length
+        steps = self._steps(context.datasets[self.data].tokens, length)
 
         def in_steps(part: Quantity) -> int:
             return _part_in_steps(part, steps, tokens_per_step)
@@ -109,7 +116,7 @@ class TrainingStage(Node):
         return ir.Training(
             steps=steps,
             global_batch_size=int(sequences),
-            context_length=model.context_length,
+            context_length=length,
             optimizer=rules[-1].optimizer,
             rules=rules,
             schedule=self.schedule.lower(self.optimizer.learning_rate, steps, in_steps),
@@ -131,10 +138,34 @@ class TrainingStage(Node):
             },
         )
 
-    def _check_one_step(self, name: str, context_length: int, size: int | None) -> Iterator[Finding]:
+    def _check_epochs(self, name: str, length: int, size: int | None) -> Iterator[Finding]:
+        """Epochs of data whose size nobody said, or of texts that may be shorter than their sequences."""
+        at = (At(("stages", name, "duration")), At(("data", self.data), of_key=True))
+        if size is None:
+            uncounted = (f"steps, time and cost of `{name}` are unknown, and every sum leaves them out",)
+            yield Finding(
+                "SPC212",
+                f"`{self.duration}` of `{self.data}` has no length: the data set does not say how large it is",
+                at,
+                () if self.lowered else uncounted,
+                help=f"write `data.{self.data}.tokens`, or give the duration in tokens or steps",
+                severity="error" if self.lowered else "warning",
+            )
+        elif self.alone is not None:
+            steps, read = self._steps(size, length), math.floor(self.data_per_sequence(length))
+            yield Finding(
+                "SPC218",
+                f"`{self.duration}` of `{self.data}` is counted as {steps:,} steps, and may take more",
+                at,
+                (f"each {self.alone} stands in a sequence of its own, and its {read:,} tokens are taken as full",),
+                help="give the duration in steps where you know how many there are",
+                severity="note",
+            )
+
+    def _check_one_step(self, name: str, length: int, size: int | None) -> Iterator[Finding]:
         """A duration that does not fill one batch; `size` is that of the data in tokens."""
-        batch, duration = self.global_batch_size, self.duration
-        step = batch.amount if batch.unit == "tokens" else batch.amount * context_length
+        duration, sequences = self.duration, self._sequences(length)
+        step = sequences * (self.data_per_sequence(length) if duration.unit == "epochs" else length)
         in_data = Fraction(size or step)
         asked = {"tokens": Fraction(1), "epochs": in_data, "steps": step}[duration.unit] * duration.amount
         if asked < step:
@@ -145,6 +176,10 @@ class TrainingStage(Node):
                 help=f"use `duration: 1 step` for {math.floor(step):,} tokens, or a smaller batch",
             )
 
+    def derive_data_per_sequence(self, path: str, at: str) -> ir.Derivation:
+        """The sum behind `data_per_sequence`, where that is not the whole sequence; `at` is the path of the stage."""
+        raise NotImplementedError
+
     def _check_precision(self, name: str) -> Iterator[Finding]:
         """fp16 without a scale for the loss, and a scale that nothing needs."""
         at = ("stages", name)
@@ -153,6 +188,9 @@ class TrainingStage(Node):
             note = "gradients below 6e-8 are zero in fp16 (Micikevicius et al. 2018, arXiv:1710.03740, section 3.2)"
             headline = "`fp16` needs a loss scale, and none is given"
             yield Finding("SPC307", headline, (precision,), (note,), help="add `loss_scale: dynamic`")
+        if self.precision == "fp16" and isinstance(self.loss_scale, float) and self.loss_scale < 1:
+            headline = f"a loss scale of {self.loss_scale:g} makes gradients smaller, and fp16 loses small ones"
+            yield Finding("SPC321", headline, (scale, precision), help="use `loss_scale: dynamic`", severity="warning")
         if self.precision != "fp16" and self.loss_scale is not None:
             headline = f"a loss scale is for `fp16`, and the precision is `{self.precision}`"
             yield Finding("SPC314", headline, (scale, precision), help="leave `loss_scale` out")
@@ -161,9 +199,14 @@ class TrainingStage(Node):
         """The lengths of a stage in sequences and optimizer steps, with the sums that `lower_training` did."""
         at, given = f"stages.{name}", self.global_batch_size
         length = ir.Input("context_length", work.context_length, "model.context_length")
+        if self.length_keys():
+            parts = tuple(ir.Input(key[-1], getattr(self, key[-1]), f"{at}.{key[-1]}") for key in self.length_keys())
+            formula, meaning = " + ".join(part.name for part in parts), "Tokens of a sequence at most."
+            yield ir.Derivation(f"{at}.sequence_length", work.context_length, meaning, formula, parts)
+            length = ir.Input("sequence_length", work.context_length, f"{at}.sequence_length")
         batch = ir.Input("batch_sequences", work.global_batch_size, f"{at}.batch_sequences")
         whole = ir.Input("batch", given.amount, f"{at}.global_batch_size")
-        formula, inputs = ("batch / context_length", (whole, length)) if given.unit == "tokens" else ("batch", (whole,))
+        formula, inputs = (f"batch / {length.name}", (whole, length)) if given.unit == "tokens" else ("batch", (whole,))
         yield ir.Derivation(
             f"{at}.batch_sequences",
             work.global_batch_size,
@@ -173,25 +216,37 @@ class TrainingStage(Node):
         )
         steps = ir.Input("steps", work.steps, f"{at}.steps")
         size = ir.Input("tokens", context.datasets[self.data].tokens, f"data.{self.data}.tokens")
+        read = length
+        if self.duration.unit == "epochs" and self.data_per_sequence(work.context_length) != work.context_length:
+            told = self.derive_data_per_sequence(f"{at}.data_per_sequence", at)
+            yield told
+            read = ir.Input("data_per_sequence", told.value, told.path)
         yield from _length(
-            f"{at}.steps", work.steps, "Optimizer steps.", self.duration, f"{at}.duration", batch, length, size
+            f"{at}.steps", work.steps, "Optimizer steps.", self.duration, f"{at}.duration", batch, read, size
         )
         yield from _length(
             f"{at}.warmup_steps", work.warmup_steps, "Optimizer steps in which the learning rate rises.",
             self.schedule.warmup, f"{at}.schedule.warmup", batch, length, steps,
         )  # fmt: skip
         if work.steps is not None:
-            meaning, formula = "Tokens seen in training.", "steps * batch_sequences * context_length"
+            meaning, formula = "Tokens seen in training.", f"steps * batch_sequences * {length.name}"
             yield ir.Derivation(f"{at}.tokens", work.tokens, meaning, formula, (steps, batch, length))
 
-    def _steps(self, context: StageContext, tokens_per_step: Fraction) -> int | None:
-        duration = self.duration
+    def _sequences(self, length: int) -> Fraction:
+        """Sequences in a batch."""
+        batch = self.global_batch_size
+        return batch.amount / length if batch.unit == "tokens" else batch.amount
+
+    def _steps(self, size: int | None, length: int) -> int | None:
+        """`size` is that of the data in tokens, `length` that of a sequence."""
+        duration, sequences = self.duration, self._sequences(length)
         if duration.unit == "steps":
             return duration.whole
         if duration.unit == "tokens":
-            return math.ceil(duration.amount / tokens_per_step)
-        size = context.datasets[self.data].tokens
-        return None if size is None else math.ceil(duration.amount * size / tokens_per_step)
+            return math.ceil(duration.amount / (sequences * length))
+        return (
+            None if size is None else math.ceil(duration.amount * size / (sequences * self.data_per_sequence(length)))
+        )
 
 
 def _length(
