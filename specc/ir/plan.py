@@ -64,7 +64,7 @@ class Cluster:
     checkpoint_bandwidth: float | None = None
     """Bytes/s that all nodes together write; None where nobody measured it."""
     catalogue_links: tuple[str, ...] = ()
-    """Which of the two bandwidths are the catalogue's, by their names here; that between nodes is then an assumption."""
+    """Bandwidths that are the catalogue's, by their names here; that between nodes is then an assumption."""
 
     @property
     def devices(self) -> int:
