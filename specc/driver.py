@@ -7,7 +7,7 @@ A spec with a `sweep` goes this way once for each variant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,12 +103,8 @@ def check_source(source: Source, wishes: Wishes | None = None) -> Outcome:
         found = variants(source, wishes.variant)
     except SpecErrors as errors:
         return Outcome((), errors.diagnostics, errors.texts)
-    outcomes: list[Outcome] = []
-    for variant in found:
-        outcomes.append(_check_variant(variant, wishes))
-        if sum(outcome.failed for outcome in outcomes[-_ENOUGH:]) == _ENOUGH:
-            break
-    return _joined(source, found, tuple(outcomes), wishes.levels) if found[0].points else outcomes[0]
+    outcomes = tuple(_outcomes(found, wishes))
+    return _joined(source, found, outcomes, wishes.levels) if found[0].points else outcomes[0]
 
 
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
@@ -140,6 +136,17 @@ def indexed(
     index = sweep.emit(outcome.sweep, zip(outcome.plans, overrides, emitted, strict=True))
     names = [plan.experiment.name for plan in outcome.plans]
     return index, dict(zip(names, emitted, strict=True))
+
+
+def _outcomes(found: tuple[Variant, ...], wishes: Wishes) -> Iterator[Outcome]:
+    """Of each variant, until so many in a row have errors that more of them would tell nothing new."""
+    failed = 0
+    for variant in found:
+        outcome = _check_variant(variant, wishes)
+        yield outcome
+        failed = failed + 1 if outcome.failed else 0
+        if failed == _ENOUGH:
+            return
 
 
 def _check_variant(variant: Variant, wishes: Wishes) -> Outcome:

@@ -242,3 +242,9 @@ def test_an_override_that_changes_nothing_names_nothing(noop: str) -> None:
         assert outcome.failed  # the whole section is replaced
     else:
         assert names(outcome) == ["tiny"]
+
+
+def test_after_a_hundred_variants_with_errors_the_rest_is_not_looked_at(tmp_path: Path) -> None:
+    outcome = check(write(tmp_path, {"grid": {"model.attention.num_kv_heads": [3, *range(5, 305)]}}))
+    assert outcome.failed
+    assert any("201 more were not looked at" in note for found in outcome.diagnostics for note in found.notes)
