@@ -25,6 +25,7 @@ _ENTRIES = {"data": "data set"}
 """What one entry of a section is called where that is not the section's name without its `s`."""
 
 
+@cache
 def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Fields of a section under the keys that a user writes."""
     return {info.alias or name: info for name, info in model.model_fields.items()}
@@ -168,7 +169,7 @@ def under(section: tuple[str, ...]) -> str:
 
 def places(key: str, root: Tree, path: Path) -> list[tuple[str, ...]]:
     """Sections of this spec other than that at `path` that take this key, nearest to `path` first."""
-    found = dict.fromkeys(section for section, model in _sections(Spec, ()) if key in fields(model))
+    found = dict.fromkeys(section for section, model in _every_section() if key in fields(model))
     concrete = [real for section in found for real in _instances(section, root) if _takes(real, key, root)]
     return sorted((real for real in concrete if real != path), key=lambda real: -_shared(real, path))
 

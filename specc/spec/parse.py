@@ -41,7 +41,7 @@ _NUMBERS = ("int_type", "int_from_float", "float_type", "finite_number")
 # Words that were booleans in YAML 1.1.
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 # What a person reads at once. A file with more is another file than was meant, or was written by a program.
-_MOST = 200
+_MOST = 100
 _LIMITS = {
     "greater_than": ("gt", "more than {}"),
     "greater_than_equal": ("ge", "at least {}"),

@@ -39,7 +39,9 @@ Refused = Callable[[Node, Path], bool]
 def rename_key(root: Mapping, path: Path, key: str, meant: str, refused: Refused) -> Remedy | None:
     """The key under its right name, with the unit that the wrong one had; None where the right one is there as well."""
     section = _at(root, path)
-    if not isinstance(section, Mapping) or _beside(section, meant, section.entries[key]):
+    if not isinstance(section, Mapping) or key not in section.entries:
+        return None
+    if _beside(section, meant, section.entries[key]):
         return None
     rename = Change("rename", (*path, key), meant)
     value = section.scalar(key)

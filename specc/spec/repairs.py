@@ -47,7 +47,12 @@ def with_kind(root: Mapping, path: Path) -> str | None:
     """The section as written with the kind that it has by default; None where that kind does not take its keys."""
     default, node = language.default(path, root), language.node_at(path, root)
     kind = getattr(default, "kind", None)
-    if kind is None or not isinstance(node, Mapping) or len(node.entries) > _MOST_KEYS:
+    if (
+        not isinstance(default, BaseModel)
+        or kind is None
+        or not isinstance(node, Mapping)
+        or len(node.entries) > _MOST_KEYS
+    ):
         return None
     values = {key: entry.node for key, entry in node.entries.items()}
     if not set(values) <= set(language.fields(type(default))) or not all(

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from specc.cli.queries import compare, runs, sql, sync
+from tests.conftest import Specc
 from tests.store.run_trees import write_events, write_quickstart
 
 GROUP = click.Group(commands={"runs": runs, "compare": compare, "sql": sql, "sync": sync})
@@ -47,6 +48,13 @@ def test_a_command_synchronises_and_answers_without_colour(tree: Path, arguments
     assert (answer.exit_code, answer.stderr) == (0, "")
     assert answer.stdout.strip()
     assert "\x1b" not in answer.stdout
+
+
+@pytest.mark.parametrize("command", ["runs", "sync"])
+def test_a_query_says_nothing_that_was_not_asked(tree: Path, command: str, specc: Specc) -> None:
+    """In a process of its own: bindings that end with it have the last word."""
+    said = specc(command, "--runs", str(tree))
+    assert (said.code, said.err) == (0, "")
 
 
 def test_json_is_json(tree: Path) -> None:
