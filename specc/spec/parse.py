@@ -41,7 +41,7 @@ _NUMBERS = ("int_type", "int_from_float", "float_type", "finite_number")
 # Words that were booleans in YAML 1.1.
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 # What a person reads at once. A file with more is another file than was meant, or was written by a program.
-_MOST = 100
+MOST = 100
 _LIMITS = {
     "greater_than": ("gt", "more than {}"),
     "greater_than_equal": ("ge", "at least {}"),
@@ -53,7 +53,7 @@ _LENGTHS = ("too_short", "string_too_short", "string_too_long", ARITY)
 
 def parse(source: Source) -> Spec:
     """The spec, or SpecErrors with one diagnostic a mistake."""
-    misplaced = list(islice(check_placeholders(source.root), _MOST))
+    misplaced = list(islice(check_placeholders(source.root), MOST))
     try:
         spec = Spec.model_validate(to_data(source.root))
         if not misplaced:
@@ -69,6 +69,15 @@ def parse(source: Source) -> Spec:
     raise SpecErrors(tuple(diagnostics), source.texts)
 
 
+def not_shown(count: int) -> Iterator[Finding]:
+    """How many mistakes there are beyond those that are put into words."""
+    if count > 0:
+        headline = f"{count:,} more mistakes are not shown"
+        yield Finding(
+            "SPC040", headline, (At((), of_key=True),), help="mend those above first, or look whether this is a spec"
+        )
+
+
 def _reading_order(source: Source, found: Diagnostic) -> tuple[bool, int, int, int]:
     """As a person reads: overrides, then file by file from the top; how many more there are comes last."""
     span = found.labels[0].span
@@ -82,10 +91,10 @@ def _findings(root: Mapping, errors: list[ErrorDetails]) -> list[Finding]:
         return [_of_preset(root, preset)]
     nameless = list(repairs.nameless(root))
     sections = [finding.at[0].path[:-1] for finding in nameless]
-    groups = refusals(root, errors[:_MOST])
+    groups = refusals(root, errors[:MOST])
     groups = [group for group in groups if not any(group[0].path[: len(above)] == above for above in sections)]
     findings = [_finding(root, group) for group in _together(groups)]
-    return [*nameless, *findings, *_not_shown(len(errors) - _MOST)]
+    return [*nameless, *findings, *not_shown(len(errors) - MOST)]
 
 
 def _of_preset(root: Mapping, section: tuple[str, ...]) -> Finding:
@@ -111,14 +120,6 @@ def _together(groups: list[list[Refusal]]) -> list[list[Refusal]]:
             lacking[group[0].path] = [group[0]]
             joined.append(lacking[group[0].path])
     return joined
-
-
-def _not_shown(count: int) -> Iterator[Finding]:
-    if count > 0:
-        headline = f"{count:,} more mistakes are not shown"
-        yield Finding(
-            "SPC040", headline, (At((), of_key=True),), help="mend those above first, or look whether this is a spec"
-        )
 
 
 def _finding(root: Mapping, group: list[Refusal]) -> Finding:

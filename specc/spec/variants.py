@@ -14,6 +14,7 @@ from specc.diagnostics.near import nearest
 from specc.source import Source, SpecErrors
 from specc.source.overrides import parts_of, place
 from specc.source.tree import Entry, Mapping, to_data
+from specc.spec.parse import MOST, not_shown
 from specc.spec.sweep_checks import GROUPS, SWEEP, Swept, check_sweep
 from specc.spec.variant import labels
 
@@ -61,7 +62,8 @@ def variants(source: Source, only: str | None = None) -> tuple[Variant, ...]:
     if not chosen and not findings:
         findings = [_no_variant(only or "", found)]
     if findings:
-        raise SpecErrors(tuple(source.locate(finding) for finding in findings), source.texts)
+        said = [*findings[:MOST], *not_shown(len(findings) - MOST)]
+        raise SpecErrors(tuple(source.locate(finding) for finding in said), source.texts)
     return chosen
 
 
