@@ -108,7 +108,7 @@ class _Conversion:
     def convert(self, node: yaml.Node) -> Value:
         start, end, column = node.start_mark.index, node.end_mark.index, node.start_mark.column
         if isinstance(node, ScalarNode):
-            raw = self.text[start:end].rstrip()
+            raw = self.text[start:end].rstrip(" \t\r\n")
             return Value("scalar", start, start + len(raw), column, node.style or "", node.value, raw)
         shape = "mapping" if isinstance(node, MappingNode) else "sequence"
         value = Value(shape, start, end, column, "flow" if getattr(node, "flow_style", False) else "block")

@@ -14,6 +14,8 @@ from specc.source.tree import Mapping, Node, Scalar, Sequence, child
 from specc.spec import language
 
 WIDTH = 120
+# What may end a line without a meaning in YAML; other white space, such as a no-break space, is text.
+_BLANKS = " \t"
 _FIRST = ("extends", "kind", "from")
 """What tells the rest of a section how to be read comes before it."""
 _HEADER = re.compile(r"[|>][-+]?")
@@ -66,7 +68,7 @@ class _Writer:
         lines = self.block(root, 0, _Place(language.section_of(tuple(tree.entries)), tree))
         if root.style == "flow" and not root.members:
             lines = ["{}", *lines]
-        return "\n".join(line.rstrip() for line in [*header, *lines]) + "\n"
+        return "\n".join(line.rstrip(_BLANKS) for line in [*header, *lines]) + "\n"
 
     def block(self, value: Value, indent: int, place: _Place) -> list[str]:
         """A collection on lines of its own."""
@@ -75,11 +77,11 @@ class _Writer:
             leading = member.leading[:]
             while leading and not leading[0] and not lines:
                 del leading[0]
-            lines += [f"{margin}{comment}".rstrip() for comment in leading]
+            lines += [f"{margin}{comment}".rstrip(_BLANKS) for comment in leading]
             below = place.below(part)
             lines += self._entry(member, indent, below) if member.key else self._item(member, indent, below)
         closing = value.closing[1:] if value.closing[:1] == [""] and not lines else value.closing
-        return lines + [f"{margin}{comment}".rstrip() for comment in closing]
+        return lines + [f"{margin}{comment}".rstrip(_BLANKS) for comment in closing]
 
     def _ordered(self, value: Value, place: _Place) -> list[tuple[str | int, Member]]:
         """Items as they are; keys as the language has them, and names of the user and unknown keys as they are."""
@@ -114,7 +116,7 @@ class _Writer:
             return [f"{head} {sign}{trailing}", *lines]
         inline = self._inline(value, place)
         if value.shape == "scalar" or self._fits(head, member, inline):
-            return [f"{head} {inline}".rstrip() + trailing]
+            return [f"{head} {inline}".rstrip(_BLANKS) + trailing]
         return [head + trailing, *self.block(value, indent, place)]
 
     def _fits(self, head: str, member: Member, inline: str | None) -> bool:
@@ -131,7 +133,7 @@ class _Writer:
             text = self._inline(member.value, place.below(part))
             if text is None:
                 return None
-            parts.append(f"{_key(member.key)}: {text}".rstrip() if member.key else text)
+            parts.append(f"{_key(member.key)}: {text}".rstrip(_BLANKS) if member.key else text)
         return f"{{{', '.join(parts)}}}" if value.shape == "mapping" else f"[{', '.join(parts)}]"
 
 

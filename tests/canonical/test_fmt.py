@@ -27,7 +27,7 @@ def laid_out(text: str) -> str:
     assert sorted(c for _, c in comments(out)) == sorted(c for _, c in comments(text))
     assert out.endswith("\n")
     assert not out.endswith("\n\n")
-    assert all(line == line.rstrip() for line in out.splitlines())
+    assert all(line == line.rstrip(" \t") for line in out.splitlines())
     return out
 
 
@@ -201,3 +201,7 @@ def test_what_is_refused_stays_as_it_is(specc: Specc, tmp_path: Path) -> None:
         assert spec.read_text(encoding="utf-8") == text
     assert specc("fmt", "nowhere.yaml").code == 1
     assert specc("fmt").code == 2
+
+
+def test_a_no_break_space_is_text_also_at_the_end_of_a_line() -> None:
+    assert laid_out("seed: \xa0\nname: a\xa0\n") == "name: a\xa0\nseed: \xa0\n"
