@@ -84,6 +84,8 @@ class Component:
     kv_cache_values: int = 0
     """Values kept per token when decoding."""
     saved: tuple[Saved, ...] = ()
+    uses: tuple[Component, ...] = ()
+    """Components whose classes its own makes instances of, such as a norm of queries; their weights are its own."""
     bias_per_layer_stack: int = 0
     """Values per pair of positions that are added to the scores and held once for all layers."""
     fields: Mapping[str, Any] = field(default_factory=dict)

@@ -35,10 +35,14 @@ class Derivation:
     unit: str = ""
 
 
+_OUTSIDE = {"position_embedding": "position", "lm_head": "head"}
+"""What questions call a part of the model by, where that is not the attribute of the generated module."""
+
+
 def parameter_derivations(model: Model) -> Iterator[Derivation]:
     """The number of parameters, of every component and in all."""
     sizes = {dimension.letter: dimension.size for dimension in model.dimensions}
-    outside = (("embedding", model.embedding), ("position", model.position), ("norm", model.norm), ("head", model.head))
+    outside = tuple((_OUTSIDE.get(name, name), component) for name, component in (*model.inputs, *model.outputs))
     terms, inputs = [], []
     for name, component in outside:
         if component.parameters:

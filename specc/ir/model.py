@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from specc.ir.component import Component, Dimension, Weight
 
@@ -31,14 +32,36 @@ class Model:
 
     family: str
     dimensions: tuple[Dimension, ...]
-    embedding: Component
-    position: Component
+    inputs: tuple[tuple[str, Component], ...]
+    """What comes before the blocks, (attribute of the model, component) in the order of use."""
     layers: tuple[Layer, ...]
-    norm: Component
-    head: Component
+    outputs: tuple[tuple[str, Component], ...]
+    """What comes after them."""
     context_length: int
     vocab_size: int
     """Rows of the embedding, padding included."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What the template's own holes are filled with: the name of the block, multipliers, dropout."""
+
+    @property
+    def embedding(self) -> Component:
+        """The token table."""
+        return dict(self.inputs)["embedding"]
+
+    @property
+    def position(self) -> Component:
+        """How the model knows the order of tokens; without weights where it needs no table."""
+        return dict(self.inputs)["position_embedding"]
+
+    @property
+    def head(self) -> Component:
+        """What makes logits; without weights where it shares the token table."""
+        return dict(self.outputs)["lm_head"]
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the head shares the token table."""
+        return not any(len(weight.sizes) > 1 for weight in self.head.weights)
 
     @property
     def hidden_size(self) -> int:
@@ -52,14 +75,14 @@ class Model:
 
     def placed(self) -> Iterator[tuple[str, Component]]:
         """Every component with its canonical prefix, blocks unrolled, in the order of `named_parameters()`."""
-        yield from self._before
+        yield from ((f"{name}.", component) for name, component in self.inputs)
         index = 0
         for layer in self.layers:
             for _ in range(layer.count):
                 for name, component in layer.parts:
                     yield f"layers.{index}.{name}.", component
                 index += 1
-        yield from self._after
+        yield from ((f"{name}.", component) for name, component in self.outputs)
 
     def weights(self) -> Iterator[Weight]:
         """Every parameter under its canonical name."""
@@ -70,11 +93,11 @@ class Model:
     def counted(self) -> Iterator[tuple[int, str, Component]]:
         """Every component once for all equal blocks: how many there are, and its prefix in the first of them."""
         index = 0
-        yield from ((1, prefix, component) for prefix, component in self._before)
+        yield from ((1, f"{name}.", component) for name, component in self.inputs)
         for layer in self.layers:
             yield from ((layer.count, f"layers.{index}.{name}.", component) for name, component in layer.parts)
             index += layer.count
-        yield from ((1, prefix, component) for prefix, component in self._after)
+        yield from ((1, f"{name}.", component) for name, component in self.outputs)
 
     @property
     def parameters(self) -> int:
@@ -102,14 +125,6 @@ class Model:
     def kv_cache_values_per_token(self) -> int:
         """Values that decoding keeps per token, all layers."""
         return sum(count * part.kv_cache_values for count, _, part in self.counted())
-
-    @property
-    def _before(self) -> tuple[tuple[str, Component], ...]:
-        return (("embedding.", self.embedding), ("position_embedding.", self.position))
-
-    @property
-    def _after(self) -> tuple[tuple[str, Component], ...]:
-        return (("norm.", self.norm), ("lm_head.", self.head))
 
 
 def check_model(model: Model) -> None:

@@ -51,6 +51,34 @@ class InitScheme:
 
 
 @dataclass(frozen=True)
+class Over:
+    """What a norm is taken over: the last axis of its weight."""
+
+    shape: tuple[str, ...]
+    """Of the weight, in dimension letters."""
+    sizes: tuple[int, ...]
+    values: int
+    """Values per token that are normalised."""
+    split: bool = False
+    """Whether tensor parallelism divides them."""
+
+    @property
+    def argument(self) -> str:
+        """The shape as Python."""
+        return ", ".join(letters.replace("*", " * ") for letters in self.shape)
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Shares that dropout sets to zero while training."""
+
+    embedding: float = 0.0
+    attention: float = 0.0
+    residual: float = 0.0
+    ffn: float = 0.0
+
+
+@dataclass(frozen=True)
 class Site:
     """The model around a component. Sizes are single-device sizes."""
 
@@ -62,6 +90,18 @@ class Site:
     heads: Heads
     adds_bias: bool
     """Whether the position kind adds a bias to the attention scores."""
+    norm: object
+    """The norm of the model's blocks."""
+    drops: Drops = Drops()
+
+    def norm_name(self, norm: object, name: str) -> str | None:
+        """The class of another norm: `name`, or None where one class serves it and the blocks."""
+        return None if norm == self.norm or type(norm) is not type(self.norm) else name
+
+    @property
+    def stream(self) -> Over:
+        """A norm of the residual stream."""
+        return Over(("D",), (self.hidden_size,), self.hidden_size)
 
     @property
     def width(self) -> Dimension:

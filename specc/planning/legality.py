@@ -211,7 +211,7 @@ def _context(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -
 
 def _vocabulary(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> Iterator[Finding]:
     """The table is divided by rows, except by DeepSpeed, which leaves it whole and divides an untied head."""
-    whole = _engine(model, requested, cluster) == "deepspeed" and not model.head.parameters
+    whole = _engine(model, requested, cluster) == "deepspeed" and model.is_tied
     if whole or model.vocab_size % mesh.tensor == 0:
         return
     multiple = 128 if 128 % mesh.tensor == 0 else lcm(mesh.tensor, 2)
@@ -274,7 +274,7 @@ def _is_written(requested: Requested, name: str) -> bool:
 
 def _tied(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> Iterator[Finding]:
     """PyTorch's pipeline stages own their weights; DeepSpeed keeps tied copies equal (`TiedLayerSpec`)."""
-    if mesh.pipeline == 1 or model.head.parameters or _engine(model, requested, cluster) == "deepspeed":
+    if mesh.pipeline == 1 or not model.is_tied or _engine(model, requested, cluster) == "deepspeed":
         return
     yield Finding(
         "SPC410",

@@ -120,7 +120,8 @@ class Workload:
 def measure(model: Model, training: Training) -> Workload:
     """The numbers of one training stage."""
     value_bytes = BYTES[training.precision]
-    outside = (model.embedding, model.position, model.norm, model.head)
+    before, after = _outside(model)
+    outside = (*before, *after)
     blocks = [_saved(_components(layer), value_bytes) for layer in model.layers]
     outside_saved = _saved(outside, value_bytes)
     parameters = model.parameters
@@ -155,6 +156,11 @@ def measure(model: Model, training: Training) -> Workload:
     )
 
 
+def _outside(model: Model) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
+    """What stands before the blocks and after them."""
+    return tuple(part for _, part in model.inputs), tuple(part for _, part in model.outputs)
+
+
 def _components(layer: Layer) -> tuple[Component, ...]:
     return tuple(component for _, component in layer.parts)
 
@@ -164,9 +170,9 @@ def _divisible(model: Model, value_bytes: int) -> dict[str, Any]:
     return {
         "blocks": sum((_block(layer) * layer.count for layer in model.layers), Parts()),
         "largest_block": max((_block(layer) for layer in model.layers), key=lambda parts: parts.on(1), default=Parts()),
-        "embedding": _parts((model.embedding, model.position)),
-        "head": _parts((model.norm, model.head)),
-        "is_tied": not model.head.parameters,
+        "embedding": _parts(_outside(model)[0]),
+        "head": _parts(_outside(model)[1]),
+        "is_tied": model.is_tied,
         "saved_split_bytes": sum(
             layer.count * _saved(_components(layer), value_bytes, only_split=True) for layer in model.layers
         ),

@@ -106,7 +106,7 @@ def test_gpt2_logits_equal_those_of_transformers(tmp_path: Path) -> None:
         "model.hidden_size=48",
         "model.num_layers=3",
         "model.context_length=64",
-        "model.attention={kind: mha, num_heads: 4, bias: true}",
+        "model.attention={kind: mha, num_heads: 4, bias: all}",
         "model.position={kind: learned}",
         "model.norm={kind: layernorm}",
         "model.ffn={kind: gelu, intermediate_size: 192}",

@@ -15,6 +15,7 @@ from specc.kinds.attention import ATTENTION
 from specc.kinds.baseline import BASELINE
 from specc.kinds.ffn import FFN
 from specc.kinds.filter import FILTER
+from specc.kinds.head import HEAD
 from specc.kinds.init import INIT
 from specc.kinds.model import MODEL
 from specc.kinds.norm import NORM
@@ -35,6 +36,7 @@ SETS = {
     "baseline": BASELINE,
     "ffn": FFN,
     "filter": FILTER,
+    "head": HEAD,
     "init": INIT,
     "model": MODEL,
     "norm": NORM,
@@ -53,8 +55,17 @@ SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b|GPT-2, section|of a d
 
 ATTENTIONS = (
     "{kind: gqa, num_heads: 4, num_kv_heads: 2}",
-    "{kind: gqa, num_heads: 6, num_kv_heads: 3, head_dim: 16, bias: true}",
-    "{kind: mha, num_heads: 4, bias: true}",
+    "{kind: gqa, num_heads: 6, num_kv_heads: 3, head_dim: 16, bias: qkv}",
+    "{kind: mha, num_heads: 4, bias: all}",
+)
+HEADS = (
+    "{kind: mqa, num_heads: 4, clip_qkv: 0.5, scale: 0.3}",
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, qk_norm: {kind: rmsnorm, eps: 1.0e-6, unit_offset: true}}",
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, qk_norm: {kind: layernorm, bias: false}, qk_norm_over: each_head}",
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, qk_norm: {kind: rmsnorm}, qk_norm_over: each_head}",
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, qk_norm: {kind: rmsnorm}, qk_norm_over: width, clip_qkv: 0.5}",
+    "{kind: gqa, num_heads: 4, num_kv_heads: 2, sinks: true, window: 6, pattern: LG}",
+    "{kind: mha, num_heads: 4, sinks: true, logit_softcap: 3.0}",
 )
 POSITIONS = ("{kind: alibi}", "{kind: rope}", "{kind: learned, num_positions: 40}")
 BODIES = (
@@ -72,6 +83,19 @@ SCORES = (
     "{kind: mha, num_heads: 4, kernel: eager, logit_softcap: 3.0}",
     "{kind: mha, num_heads: 4, window: 6, pattern: LG}",
 )
+# Further keys of the model, each tried once.
+FRAMES = (
+    (
+        "residual_multiplier=0.3",
+        "head={kind: lm, bias: true, multiplier: 0.2}",
+        "dropout={residual: 0.1, attention: 0.1}",
+    ),
+    ("norm_placement=post", "embedding={multiplier: sqrt_hidden_size, norm: {kind: layernorm, eps: 1.0e-3}}"),
+    ("norm_placement=sandwich", "head={kind: lm, softcap: 2.0}", "norm={kind: rmsnorm, unit_offset: true}"),
+    ("norm_placement=output", "norm={kind: layernorm, weight: false, bias: false}", "dropout={embedding: 0.1}"),
+    ("residual=parallel", "norm={kind: layernorm, bias: false}"),
+    ("residual=parallel_two_norms", "tie_embeddings=false", "head={kind: lm, bias: true}"),
+)
 SCALINGS = (
     "{kind: linear, factor: 4}",
     "{kind: yarn, factor: 4, attention_factor: 1.2}",
@@ -81,6 +105,8 @@ SCALINGS = (
 ARCHITECTURES = [
     *itertools.product(ATTENTIONS, POSITIONS, BODIES),
     *itertools.product(SCORES, POSITIONS, BODIES[:1]),
+    *itertools.product(HEADS, POSITIONS[:2], BODIES[:1]),
+    *((ATTENTIONS[0], POSITIONS[1], BODIES[0], frame) for frame in FRAMES),
     *(
         (ATTENTIONS[0], f"{{kind: rope, original_context_length: 8, scaling: {scaling}}}", BODIES[0])
         for scaling in SCALINGS
@@ -88,8 +114,11 @@ ARCHITECTURES = [
 ]
 
 
-def sets(architecture: tuple[str, str, tuple[str, str, str]]) -> tuple[str, ...]:
-    attention, position, (norm, ffn, tied) = architecture
+Architecture = tuple[str, str, tuple[str, str, str]] | tuple[str, str, tuple[str, str, str], tuple[str, ...]]
+
+
+def sets(architecture: Architecture) -> tuple[str, ...]:
+    attention, position, (norm, ffn, tied), *frame = architecture
     layers = ("model.num_layers=3",) if "LLG" in attention else ()
     return (
         *layers,
@@ -99,6 +128,7 @@ def sets(architecture: tuple[str, str, tuple[str, str, str]]) -> tuple[str, ...]
         f"model.ffn={ffn}",
         f"model.tie_embeddings={tied}",
         "model.context_length=32",
+        *(f"model.{key}" for keys in frame for key in keys),
     )
 
 
@@ -111,9 +141,7 @@ def test_a_kind_has_a_source_and_a_file_of_its_own(name: str, kind: type[Node]) 
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_lowered_weights_are_the_parameters_of_the_generated_module(
-    architecture: tuple[str, str, tuple[str, str, str]], tmp_path: Path
-) -> None:
+def test_lowered_weights_are_the_parameters_of_the_generated_module(architecture: Architecture, tmp_path: Path) -> None:
     plan = compiling.planned(*sets(architecture))
     generated = compiling.module(compiling.files(plan)["model.py"], tmp_path)
     with torch.device("meta"):
@@ -126,7 +154,7 @@ def test_lowered_weights_are_the_parameters_of_the_generated_module(
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES[::5])
 def test_what_tensor_parallelism_cuts_is_said_of_weights_and_of_what_they_save(
-    architecture: tuple[str, str, tuple[str, str, str]],
+    architecture: Architecture,
 ) -> None:
     for layer in compiling.planned(*sets(architecture)).experiment.model.layers:
         for name, component in layer.parts:
@@ -136,9 +164,7 @@ def test_what_tensor_parallelism_cuts_is_said_of_weights_and_of_what_they_save(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_token_sees_its_past_only_and_a_cache_changes_nothing(
-    architecture: tuple[str, str, tuple[str, str, str]], tmp_path: Path
-) -> None:
+def test_a_token_sees_its_past_only_and_a_cache_changes_nothing(architecture: Architecture, tmp_path: Path) -> None:
     generated = compiling.model(tmp_path, *sets(architecture))
     torch.manual_seed(0)
     model = generated.Model().eval()
@@ -158,9 +184,7 @@ def test_a_token_sees_its_past_only_and_a_cache_changes_nothing(
 
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES[:27:3], *ARCHITECTURES[27:]])
-def test_the_flops_are_those_that_torch_counts(
-    architecture: tuple[str, str, tuple[str, str, str]], tmp_path: Path
-) -> None:
+def test_the_flops_are_those_that_torch_counts(architecture: Architecture, tmp_path: Path) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     plan = compiling.planned(*sets(architecture))

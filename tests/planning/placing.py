@@ -39,11 +39,15 @@ def decoder(
     return Model(
         family="decoder",
         dimensions=(Dimension("D", hidden, "width"),),
-        embedding=Component("embedding", weights=(weight("weight", vocab, hidden, split=0),)),
-        position=Component("position", bias_per_layer_stack=heads if alibi else 0),
+        inputs=(
+            ("embedding", Component("embedding", weights=(weight("weight", vocab, hidden, split=0),))),
+            ("position_embedding", Component("position", bias_per_layer_stack=heads if alibi else 0)),
+        ),
         layers=(layer,),
-        norm=norm,
-        head=Component("head", matmul_flops=2 * hidden * vocab, saved=(Saved("input", hidden),)),
+        outputs=(
+            ("norm", norm),
+            ("lm_head", Component("head", matmul_flops=2 * hidden * vocab, saved=(Saved("input", hidden),))),
+        ),
         context_length=context,
         vocab_size=vocab,
     )

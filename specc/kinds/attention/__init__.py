@@ -7,6 +7,7 @@ from pydantic import Discriminator
 from specc.kinds.attention.gqa import Gqa
 from specc.kinds.attention.mha import Mha
 from specc.kinds.attention.mla import Mla
+from specc.kinds.attention.mqa import Mqa
 
-ATTENTION = (Gqa, Mha, Mla)
-Attention = Annotated[Gqa | Mha | Mla, Discriminator("kind")]
+ATTENTION = (Gqa, Mha, Mqa, Mla)
+Attention = Annotated[Gqa | Mha | Mqa | Mla, Discriminator("kind")]

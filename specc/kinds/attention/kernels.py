@@ -41,6 +41,7 @@ ABILITIES = {
     "window": "keep to a sliding window",
     "bias": "add a bias to the scores",
     "softcap": "apply a logit softcap",
+    "sinks": "give a share to learned sinks",
     "varlen": "keep packed documents apart",
 }
 """Columns, as what a kernel can or cannot do."""
@@ -62,6 +63,7 @@ KERNELS = (
             "softcap": Cell(
                 False, "it has no argument for one", f"{_TORCH}; litgpt, model.py, leaves it for the same reason"
             ),
+            "sinks": Cell(False, "it returns the sum of values only, and no share for anything else", _TORCH),
             "varlen": Cell(False, "the generated call is causal and knows of no documents", _TORCH),
         },
         ("cpu", "gpu", "tpu"),
@@ -78,6 +80,7 @@ KERNELS = (
             "window": Cell(True, "a bias of context x context", _WRITTEN_OUT),
             "bias": Cell(True, "added to the scores", _WRITTEN_OUT),
             "softcap": Cell(True, "applied to the scores", _WRITTEN_OUT),
+            "sinks": Cell(True, "one more column of scores, dropped after the softmax", _WRITTEN_OUT),
             "varlen": Cell(False, "the generated bias knows of no documents", _WRITTEN_OUT),
         },
         ("cpu", "gpu", "tpu"),
@@ -94,6 +97,7 @@ KERNELS = (
             "window": Cell(True, "`block_mask`: blocks outside the window are skipped", _FLEX),
             "bias": Cell(True, "`score_mod`, computed and never stored", _FLEX),
             "softcap": Cell(True, "`score_mod`", _FLEX),
+            "sinks": Cell(True, "`return_lse`, and the sum of values scaled by the share that is left", _FLEX),
             "varlen": Cell(True, "`block_mask` over document numbers", _FLEX),
         },
         ("gpu",),
@@ -110,6 +114,7 @@ KERNELS = (
             "window": Cell(True, "`window_size`: blocks outside the window are skipped", _FLASH),
             "bias": Cell(True, "`alibi_slopes`; it takes no other bias", _FLASH),
             "softcap": Cell(True, "`softcap`", _FLASH),
+            "sinks": Cell(False, "flash_attn_func has no argument for them", _FLASH),
             "varlen": Cell(True, "`flash_attn_varlen_func` with `cu_seqlens`", _FLASH),
         },
         ("gpu",),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from specc.diagnostics import At, Finding
-from specc.ir.component import Dimension, Saved
+from specc.ir.component import Component, Dimension, Saved
 from specc.kinds.attention.kernels import ABILITIES, AUTO, Kernel, KernelName, able, kernel, lacking
+from specc.kinds.attention.projections import lowered
+from specc.kinds.norm import Norm
 from specc.kinds.numbers import either, nearest_multiples
 from specc.kinds.site import Frame, HeadDim, Heads, Site
-from specc.spec.base import Node, identity, numerics
+from specc.spec.base import Node, identity, numerics, section
 from specc.spec.no_code import no_code
 
 View = Literal["all", "local", "global"]
@@ -34,10 +39,32 @@ class Scores:
 class MultiHead(Node):
     """Heads with keys and values of their own or shared (Vaswani et al. 2017, arXiv:1706.03762, section 3.2)."""
 
+    cited: ClassVar[str]
+    """The first line of the generated class."""
+
     kind: str = identity("The choice.")
     num_heads: int = identity("Query heads.", ge=1, le=2**16)
     head_dim: HeadDim = identity("Values per head; `auto` is hidden_size / num_heads.", "auto")
-    bias: bool = identity("Whether the query, key, value and output projections have biases.", False)
+    bias: Literal["none", "qkv", "all"] = identity(
+        "Which projections have biases: none, those of queries, keys and values (Qwen 2), or the output's too.", "none"
+    )
+    qk_norm: Norm | None = section("Norm of queries and keys before positions turn them; `null` is none.", None)
+    qk_norm_over: Literal["head", "each_head", "width"] = identity(
+        "What it is taken over: each head, with one weight for all (`head`) or one for each (`each_head`), or all "
+        "heads as one (`width`).",
+        "head",
+    )
+    clip_qkv: float | None = identity(
+        "Bound of queries, keys and values; `null` bounds nothing (MPT, DBRX).", None, gt=0.0
+    )
+    scale: Annotated[float, Field(gt=0.0, le=1e6)] | Literal["auto"] = identity(
+        "What scores are multiplied by; `auto` is 1 / sqrt(head_dim).", "auto"
+    )
+    sinks: bool = identity(
+        "Whether each head has a learned score that takes a share and adds nothing (Xiao et al. 2023, "
+        "arXiv:2309.17453).",
+        False,
+    )
     window: int | None = identity(
         "Positions that a query sees, its own and those before it; `null` is the whole past.", None, ge=1, le=2**30
     )
@@ -59,6 +86,20 @@ class MultiHead(Node):
             return Heads(self.num_heads, hidden_size // self.num_heads, "num_heads")
         return Heads(self.num_heads, self.head_dim, "head_dim")
 
+    @property
+    @abstractmethod
+    def key_letter(self) -> str:
+        """The letter of the key/value heads."""
+
+    @property
+    @abstractmethod
+    def key_heads(self) -> int:
+        """How many key/value heads there are."""
+
+    def lower(self, site: Site, view: View = "all") -> Component:
+        """Four projections, and what its view of the past needs."""
+        return lowered(self, site, view)
+
     def check(self, frame: Frame) -> Iterator[Finding]:
         """Heads that do not fit the width, windows that bind nothing, and what the kernel cannot do."""
         if self.head_dim == "auto" and frame.hidden_size % self.num_heads:
@@ -69,7 +110,7 @@ class MultiHead(Node):
 
     def asked(self, *, adds_bias: bool) -> tuple[str, ...]:
         """The abilities that a kernel needs for it."""
-        needs = {"window": self.window, "bias": adds_bias, "softcap": self.logit_softcap}
+        needs = {"window": self.window, "bias": adds_bias, "softcap": self.logit_softcap, "sinks": self.sinks}
         return ("causal", *(ability for ability, value in needs.items() if value))
 
     def row(self, *, adds_bias: bool) -> Kernel:
@@ -84,13 +125,13 @@ class MultiHead(Node):
         words: dict[str, View] = {"L": "local", "G": "global"}
         return tuple(words[self.pattern[index % len(self.pattern)]] for index in range(num_layers))
 
-    def scores(self, site: Site, view: View, kv: str) -> Scores:
-        """How the layers of one view make their scores; `kv` is the letter of the key/value heads."""
+    def scores(self, site: Site, view: View) -> Scores:
+        """How the layers of one view make their scores."""
         eager = self.row(adds_bias=site.adds_bias).name == "eager"
         seen = self._seen(view)
         mask = _mask(seen, adds_bias=site.adds_bias, eager=eager)
         expanded = mask != "none"
-        heads, context = self.num_heads, site.context_length
+        heads, context, kv = self.num_heads, site.context_length, self.key_letter
         copies = {("sdpa", True): "sdpa_expanded", ("sdpa", False): "sdpa_grouped", ("eager", True): "eager_expanded"}
         name = "eager" if eager else "sdpa"
         attend = name if kv == "N" else copies[name, expanded]
@@ -110,6 +151,9 @@ class MultiHead(Node):
                 "attend": f"model/attention/attend/{attend}.py.j2",
                 "mask": f"model/mask/{mask}.py.j2",
                 "softcap": self.logit_softcap,
+                "sinks": self.sinks,
+                "scale": None if self.scale == "auto" else self.scale,
+                "dropout": site.drops.attention,
                 "kv": kv,
                 "period": tuple("LocalAttention" if word == "L" else "GlobalAttention" for word in self.pattern or ""),
             },
@@ -194,7 +238,12 @@ class MultiHead(Node):
         head_dim = heads.head_dim
         others = able(asked, head_dim=head_dim)
         help_text = _instead(others)
-        keys = {"window": (*_PATH, "window"), "softcap": (*_PATH, "logit_softcap"), "bias": ("model", "position")}
+        keys = {
+            "window": (*_PATH, "window"),
+            "softcap": (*_PATH, "logit_softcap"),
+            "sinks": (*_PATH, "sinks"),
+            "bias": ("model", "position"),
+        }
         for ability in lacking(row, asked):
             cell = row.abilities[ability]
             at = (At(keys[ability]), *self._at_kernel())

@@ -1,7 +1,7 @@
 """The plain feed-forward of GPT-2 and BERT."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Self
 
 from specc.diagnostics import Finding
 from specc.ir.component import Component, Dimension, Saved
@@ -24,6 +24,10 @@ class Gelu(Node):
         """Nothing to get wrong."""
         yield from ()
 
+    def plans(self, num_layers: int) -> tuple[Self, ...]:
+        """The same in every layer."""
+        return (self,) * num_layers
+
     def lower(self, site: Site) -> Component:
         """Two matrices; what goes into the gelu and what comes out of it is kept for the backward pass."""
         inner, width = ("I", self.intermediate_size), ("D", site.hidden_size)
@@ -34,7 +38,7 @@ class Gelu(Node):
         return Component(
             kind="ffn/gelu",
             template="model/ffn/gelu.py.j2",
-            values={"bias": self.bias, "approximate": self.approximate},
+            values={"module": "FeedForward", "bias": self.bias, "approximate": self.approximate},
             dimensions=(site.width, Dimension("I", self.intermediate_size, "inner width of the feed-forward")),
             weights=weights,
             matmul_flops=matmul_flops(weights),

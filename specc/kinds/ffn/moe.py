@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension, Saved, Weight
@@ -55,6 +55,10 @@ class Moe(Node):
                  At((*_PATH, "num_experts"))),
                 help=f"use `num_groups: {near}`",
             )  # fmt: skip
+
+    def plans(self, num_layers: int) -> tuple[Self, ...]:
+        """The same in every layer."""
+        return (self,) * num_layers
 
     def lower(self, site: Site) -> Component:
         """Experts stacked in three tensors [E, I, D]; a token uses those it is sent to, and the shared ones.

@@ -1,7 +1,7 @@
 """The gated feed-forward of Llama and its relatives."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Self
 
 from specc.diagnostics import Finding
 from specc.ir.component import Component, Dimension, Saved
@@ -21,6 +21,10 @@ class SwiGlu(Node):
         """Nothing to get wrong."""
         yield from ()
 
+    def plans(self, num_layers: int) -> tuple[Self, ...]:
+        """The same in every layer."""
+        return (self,) * num_layers
+
     def lower(self, site: Site) -> Component:
         """Three matrices; silu(gate), gate, up and their product are kept for the backward pass."""
         inner, width = ("I", self.intermediate_size), ("D", site.hidden_size)
@@ -32,7 +36,7 @@ class SwiGlu(Node):
         return Component(
             kind="ffn/swiglu",
             template="model/ffn/swiglu.py.j2",
-            values={"bias": self.bias},
+            values={"module": "FeedForward", "bias": self.bias},
             dimensions=(site.width, Dimension("I", self.intermediate_size, "inner width of the feed-forward")),
             weights=weights,
             matmul_flops=matmul_flops(weights),

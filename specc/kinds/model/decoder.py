@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from typing import Literal
 
 from specc import ir
-from specc.diagnostics import Finding
-from specc.ir.component import Component, Dimension, Weight
+from specc.diagnostics import At, Finding
+from specc.ir.component import Component, Dimension
 from specc.ir.derivation import parameter_derivations
 from specc.kinds.attention import Attention
-from specc.kinds.attention.multihead import MultiHead
+from specc.kinds.attention.multihead import MultiHead, View
 from specc.kinds.ffn import Ffn
+from specc.kinds.head import Head
+from specc.kinds.head.lm import Lm
 from specc.kinds.init import Init
 from specc.kinds.init.depth_scaled import DepthScaled
+from specc.kinds.model.block import NormPlacement, Residual, arrangement, block
+from specc.kinds.model.embedding import DropoutSpec, EmbeddingSpec, inputs, unique
 from specc.kinds.norm import Norm
 from specc.kinds.position import Position
 from specc.kinds.site import Frame, RowCount, Site
@@ -29,11 +33,25 @@ class Decoder(Node):
     hidden_size: int = identity("Width of the residual stream.", ge=1, le=2**20)
     num_layers: int = identity("Number of blocks.", ge=1, le=10_000)
     context_length: int = identity("Tokens per training sequence.", ge=1, le=2**30)
+    embedding: EmbeddingSpec = section("What happens to token vectors first.", default_factory=EmbeddingSpec)
     attention: Attention = section("How tokens read each other.")
     position: Position = section("How the model knows their order.")
     norm: Norm = section("What comes before attention, feed-forward and head.")
+    norm_placement: NormPlacement = identity(
+        "Where norms stand: before each part (`pre`), after each sum (`post`), around each part (`sandwich`: Gemma 2), "
+        "or after it (`output`: OLMo 2).",
+        "pre",
+    )
+    residual: Residual = identity(
+        "Whether the feed-forward reads what attention added (`sequential`), or both read the same (`parallel`, "
+        "`parallel_two_norms`).",
+        "sequential",
+    )
+    residual_multiplier: float = identity("What each part is multiplied by before it is added.", 1.0, gt=0.0, le=1e6)
     ffn: Ffn = section("The feed-forward of each block.")
+    head: Head = section("What is made of the last hidden state.", Lm(kind="lm"))
     tie_embeddings: bool = identity("Whether the head shares the token table.")
+    dropout: DropoutSpec = section("What is dropped while training.", default_factory=DropoutSpec)
     vocab_size: RowCount = identity(
         "Rows of the token table before padding; `auto` is one for each id of the tokenizer.", "auto"
     )
@@ -49,6 +67,13 @@ class Decoder(Node):
         if not any(finding.code == "SPC101" for finding in found):
             yield from self.position.check(frame, self.attention.heads(self.hidden_size))
         yield from self.ffn.check()
+        if self.residual != "sequential" and self.norm_placement != "pre":
+            yield Finding(
+                "SPC120",
+                f"`{self.residual}` parts share what stands before them, and norms are placed `{self.norm_placement}`",
+                (At(("model", "norm_placement")), At(("model", "residual"))),
+                help="use `norm_placement: pre`, or `residual: sequential`",
+            )
 
     def rows(self, ids: int) -> int:
         """Rows of the token table for a tokenizer of so many ids, padding included."""
@@ -57,8 +82,34 @@ class Decoder(Node):
 
     def lower(self, tokenizer: ir.Tokenizer) -> ir.Model:
         """The model as components in the order of use."""
-        vocab_size = self.rows(tokenizer.vocab_size)
-        site = Site(
+        site = self._site(self.rows(tokenizer.vocab_size))
+        layers, position = self._layers(site), self.position.lower(site)
+        before = inputs(self.embedding, position, site)
+        head = self.head.lower(site, tied=self.tie_embeddings)
+        # After the last sum of a `post` block there is a norm already.
+        final = () if self.norm_placement == "post" else (("norm", self.norm.lower(site.stream)),)
+        after = (*final, ("lm_head", head))
+        depth = Component("layers", dimensions=(Dimension("L", self.num_layers, "layers"),))
+        used = (before[0][1], depth, *(part for layer in layers for _, part in layer.parts), position, head)
+        return ir.Model(
+            self.kind,
+            unique(used),
+            before,
+            layers,
+            after,
+            self.context_length,
+            site.vocab_size,
+            {
+                "block": arrangement(self.norm_placement, self.residual),
+                "residual_multiplier": self.residual_multiplier,
+                "residual_dropout": self.dropout.residual,
+                "embedding_multiplier": self.embedding.factor(self.hidden_size),
+                "embedding_dropout": self.dropout.embedding,
+            },
+        )
+
+    def _site(self, vocab_size: int) -> Site:
+        return Site(
             self.hidden_size,
             self.num_layers,
             self.context_length,
@@ -66,22 +117,22 @@ class Decoder(Node):
             self.init.scheme(self.num_layers),
             self.attention.heads(self.hidden_size),
             self.position.adds_bias,
+            self.norm,
+            self.dropout.drops(),
         )
-        norm = self.norm.lower(site)
-        views = self.attention.views(self.num_layers)
-        attentions = {view: self.attention.lower(site, view) for view in dict.fromkeys(views)}
-        ffn = self.ffn.lower(site)
-        layers = tuple(
-            ir.Layer(
-                len(tuple(alike)),
-                (("attention_norm", norm), ("attention", attentions[view]), ("ffn_norm", norm), ("ffn", ffn)),
-            )
-            for view, alike in itertools.groupby(views)
+
+    def _layers(self, site: Site) -> tuple[ir.Layer, ...]:
+        """Equal neighbours as one; each sort of attention and of feed-forward is lowered once."""
+        name = arrangement(self.norm_placement, self.residual)
+        norm = self.norm.lower(site.stream)
+        views, plans = self.attention.views(self.num_layers), self.ffn.plans(self.num_layers)
+        sorts: tuple[tuple[View, Ffn], ...] = tuple(zip(views, plans, strict=True))
+        attentions = {view: self.attention.lower(site, view) for view, _ in dict.fromkeys(sorts)}
+        ffns = {id(ffn): ffn.lower(site) for _, ffn in sorts}
+        return tuple(
+            ir.Layer(len(tuple(alike)), block(name, attentions[view], ffns[ffn], norm))
+            for (view, ffn), alike in itertools.groupby((view, id(ffn)) for view, ffn in sorts)
         )
-        embedding, position, head = self._embedding(site), self.position.lower(site), self._head(site)
-        used = (embedding, norm, *attentions.values(), ffn, position, head)
-        dimensions = _unique((*embedding.dimensions, Dimension("L", self.num_layers, "layers"), *_all(used)))
-        return ir.Model(self.kind, dimensions, embedding, position, layers, norm, head, self.context_length, vocab_size)
 
     def derivations(self, tokenizer: ir.Tokenizer, model: ir.Model) -> Iterator[ir.Derivation]:
         """What the lowered model has that the spec does not say."""
@@ -109,29 +160,3 @@ class Decoder(Node):
             ),
         )
         yield from parameter_derivations(model)
-
-    def _embedding(self, site: Site) -> Component:
-        vocab = Dimension("V", site.vocab_size, "rows of the embedding")
-        weight = Weight("weight", ("V", "D"), (site.vocab_size, site.hidden_size), site.init.embedding, 0)
-        return Component("embedding/tokens", dimensions=(vocab, site.width), weights=(weight,))
-
-    def _head(self, site: Site) -> Component:
-        sizes = (site.vocab_size, site.hidden_size)
-        flops = 2 * sizes[0] * sizes[1]
-        saved = (ir.Saved("head input", site.hidden_size),)
-        if self.tie_embeddings:
-            return Component("head/tied", "model/head/tied.py.j2", matmul_flops=flops, saved=saved)
-        weight = Weight("weight", ("V", "D"), sizes, site.init.matrix, 0)
-        return Component("head/linear", "model/head/linear.py.j2", weights=(weight,), matmul_flops=flops, saved=saved)
-
-
-def _all(components: tuple[Component, ...]) -> tuple[Dimension, ...]:
-    return tuple(dimension for component in components for dimension in component.dimensions)
-
-
-def _unique(dimensions: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
-    """One dimension a letter; the first meaning stands."""
-    found: dict[str, Dimension] = {}
-    for dimension in dimensions:
-        found.setdefault(dimension.letter, dimension)
-    return tuple(found.values())

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from specc.ir.component import ONES, ZEROS, Component, Saved, Weight
-from specc.kinds.site import Site
+from specc.kinds.site import Over
 from specc.spec.base import Node, identity, values_of
 
 
@@ -12,16 +12,25 @@ class LayerNorm(Node):
 
     kind: Literal["layernorm"] = identity("The choice.")
     eps: float = identity("Added to the variance.", 1e-5, gt=0.0)
+    weight: bool = identity("Whether it has a weight; OLMo 1 has none.", True)
+    bias: bool = identity("Whether it has a bias; MPT, Cohere and ModernBERT have none.", True)
 
-    def lower(self, site: Site) -> Component:
-        """A weight and a bias of model width; the forward pass keeps its input."""
-        width = site.hidden_size
+    def lower(self, over: Over, module: str | None = None) -> Component:
+        """A weight and a bias, as far as it has them; the forward pass keeps its input in fp32."""
+        scale = (Weight("weight", over.shape, over.sizes, ONES),) if self.weight else ()
+        shift = (Weight("bias", over.shape, over.sizes, ZEROS),) if self.bias else ()
+        template = "layernorm_each_head" if len(over.shape) > 1 else "layernorm"
         return Component(
             kind="norm/layernorm",
-            template="model/norm/layernorm.py.j2",
-            values={"module": "LayerNorm", "eps": self.eps},
-            dimensions=(site.width,),
-            weights=(Weight("weight", ("D",), (width,), ONES), Weight("bias", ("D",), (width,), ZEROS)),
-            saved=(Saved("norm input", width),),
+            template=f"model/norm/{template}.py.j2",
+            values={
+                "module": module or "LayerNorm",
+                "argument": over.argument,
+                "eps": self.eps,
+                "weight": self.weight,
+                "bias": self.bias,
+            },
+            weights=(*scale, *shift),
+            saved=(Saved("norm input", over.values, split=over.split),),
             fields=values_of(self),
         )

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from specc.ir.component import ONES, Component, Saved, Weight
-from specc.kinds.site import Site
+from specc.ir.component import ONES, ZEROS, Component, Saved, Weight
+from specc.kinds.site import Over
 from specc.spec.base import Node, identity, values_of
 
 
@@ -12,16 +12,23 @@ class RmsNorm(Node):
 
     kind: Literal["rmsnorm"] = identity("The choice.")
     eps: float = identity("Added to the mean square.", 1e-5, gt=0.0)
+    unit_offset: bool = identity(
+        "Whether the weight is kept as its distance from one, so that weight decay pulls it there (Gemma).", False
+    )
 
-    def lower(self, site: Site) -> Component:
-        """One weight of model width; the forward pass keeps its input in fp32."""
-        width = site.hidden_size
+    def lower(self, over: Over, module: str | None = None) -> Component:
+        """One weight; the forward pass keeps its input in fp32. `module` names its class where it needs its own."""
+        template = "rmsnorm_each_head" if len(over.shape) > 1 else "rmsnorm"
         return Component(
             kind="norm/rmsnorm",
-            template="model/norm/rmsnorm.py.j2",
-            values={"module": "RMSNorm", "eps": self.eps},
-            dimensions=(site.width,),
-            weights=(Weight("weight", ("D",), (width,), ONES),),
-            saved=(Saved("norm input", width, 4),),
+            template=f"model/norm/{template}.py.j2",
+            values={
+                "module": module or "RMSNorm",
+                "argument": over.argument,
+                "eps": self.eps,
+                "unit_offset": self.unit_offset,
+            },
+            weights=(Weight("weight", over.shape, over.sizes, ZEROS if self.unit_offset else ONES),),
+            saved=(Saved("norm input", over.values, 4, split=over.split),),
             fields=values_of(self),
         )

@@ -1,0 +1,68 @@
+"""What happens to token vectors before the first block."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from specc import ir
+from specc.ir.component import Component, Dimension, Weight
+from specc.kinds.norm import Norm
+from specc.kinds.site import Drops, Site
+from specc.spec.base import Node, identity, section
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class EmbeddingSpec(Node):
+    """The token table and what is done with its rows."""
+
+    multiplier: Annotated[float, Field(gt=0.0, le=1e6)] | Literal["sqrt_hidden_size"] = identity(
+        "What token vectors are multiplied by; `sqrt_hidden_size` as in Vaswani et al. 2017, section 3.4, and Gemma.",
+        1.0,
+    )
+    norm: Norm | None = section("Norm of the sum of all embeddings (BLOOM, BERT); `null` is none.", None)
+
+    def factor(self, hidden_size: int) -> float:
+        """The multiplier as a number."""
+        return hidden_size**0.5 if self.multiplier == "sqrt_hidden_size" else self.multiplier
+
+
+class DropoutSpec(Node):
+    """Shares of values that are set to zero while training (Srivastava et al. 2014, JMLR 15)."""
+
+    embedding: Share = identity("Of the input of the first block.", 0.0)
+    attention: Share = identity("Of the shares that tokens give each other.", 0.0)
+    residual: Share = identity("Of what attention and feed-forward add to the residual stream.", 0.0)
+    ffn: Share = identity("Of the inner values of the feed-forward (T5).", 0.0)
+
+    def drops(self) -> Drops:
+        """The same for kinds."""
+        return Drops(self.embedding, self.attention, self.residual, self.ffn)
+
+
+def token_table(site: Site) -> Component:
+    """Rows of the vocabulary."""
+    vocab = Dimension("V", site.vocab_size, "rows of the embedding")
+    weight = Weight("weight", ("V", "D"), (site.vocab_size, site.hidden_size), site.init.embedding, 0)
+    return Component("embedding/tokens", dimensions=(vocab, site.width), weights=(weight,))
+
+
+def inputs(embedding: EmbeddingSpec, position: Component, site: Site) -> tuple[tuple[str, Component], ...]:
+    """Everything before the blocks, in the order of use."""
+    table = token_table(site)
+    parts: tuple[tuple[str, Component], ...] = (("embedding", table), ("position_embedding", position))
+    if embedding.norm is None:
+        return parts
+    norm = embedding.norm.lower(site.stream, site.norm_name(embedding.norm, "EmbeddingNorm"))
+    return (*parts, ("embedding_norm", norm))
+
+
+def unique(components: tuple[ir.Component, ...]) -> tuple[Dimension, ...]:
+    """One dimension a letter; the first meaning stands."""
+    found: dict[str, Dimension] = {}
+    for component in components:
+        for dimension in component.dimensions:
+            found.setdefault(dimension.letter, dimension)
+    return tuple(found.values())
