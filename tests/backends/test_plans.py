@@ -178,7 +178,7 @@ def test_text_of_a_spec_stays_text(path: str, tmp_path: Path) -> None:
 def test_initial_weights_follow_rules_that_match_every_weight(tmp_path: Path) -> None:
     from fnmatch import fnmatchcase
 
-    plan = planned("model.norm={kind: layernorm}", "model.attention.bias=true")
+    plan = planned("model.norm={kind: layernorm}", "model.attention.bias=all")
     program = module(files(plan)["train.py"].replace("from model import Cache, Model", ""), tmp_path, "program")
     said = {weight.name: weight.init for weight in plan.experiment.model.weights()}
     for name, init in said.items():

@@ -42,7 +42,7 @@ def test_a_pattern_for_nothing_is_answered_by_one_for_something(pattern: str, me
 
 
 def test_a_bias_that_exists_is_suggested() -> None:
-    (diagnostic,) = found(rules({"match": "*.bais"}), "model.attention.bias=true", code="SPC306")
+    (diagnostic,) = found(rules({"match": "*.bais"}), "model.attention.bias=all", code="SPC306")
     assert diagnostic.help == "did you mean `*.bias`?"
 
 
@@ -63,7 +63,7 @@ def test_rules_that_share_weights_are_fine_while_each_keeps_some() -> None:
     assert not driver.check(TINY, (rules({"match": "layers.0.*"}, {"match": "layers.*"}),)).diagnostics
 
 
-@pytest.mark.parametrize("model", [(), ("model.attention.bias=true", "model.norm={kind: layernorm}")])
+@pytest.mark.parametrize("model", [(), ("model.attention.bias=all", "model.norm={kind: layernorm}")])
 def test_the_rules_that_help_sends_vectors_away_with_are_legal_and_enough(model: tuple[str, ...]) -> None:
     embedding = {"match": "embedding.*", "optimizer": ADAMW}
     (diagnostic,) = found(muon(embedding), *model, code="SPC305")

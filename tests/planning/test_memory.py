@@ -75,8 +75,8 @@ def test_full_checkpointing_keeps_2_bytes_per_token_and_channel_of_every_block_a
 
 
 def test_saved_values_with_a_width_of_their_own_keep_it_in_every_precision():
-    extra = replace(TINY.norm, saved=(Saved("statistics", 3, 4),))
-    model = replace(TINY, norm=extra)
+    (name, norm), head = TINY.outputs
+    model = replace(TINY, outputs=((name, replace(norm, saved=(Saved("statistics", 3, 4),))), head))
     for precision, width in (("bf16", 2), ("fp32", 4)):
         work = measure(model, training(model, 8, precision=precision))
         assert work.outside_saved_bytes == 3 * 4 + width * TINY.hidden_size

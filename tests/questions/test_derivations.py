@@ -24,7 +24,7 @@ VARIANTS: tuple[tuple[str, ...], ...] = (
     ("stages.pretrain.duration=3 epochs", "data.text.tokens=7M tokens", "stages.pretrain.schedule.warmup=7.5%"),
     ("stages.pretrain.schedule.warmup=20K tokens",),
     ("model.attention.head_dim=32", "model.tie_embeddings=false", "model.pad_vocab_size_multiple=100"),
-    ("model.attention.bias=true", "model.norm.kind=layernorm", "model.position.kind=learned"),
+    ("model.attention.bias=all", "model.norm.kind=layernorm", "model.position.kind=learned"),
     ("cluster.device=h100_sxm", "cluster.devices_per_node=4", "cluster.price_per_device_hour=2"),
     ("stages.pretrain.parallelism.micro_batch_size=2",),
 )

@@ -76,8 +76,8 @@ def test_an_item_of_a_list_remembers_too(spec: Path) -> None:
 
 def test_a_default_says_so_with_its_meaning(spec: Path) -> None:
     answer = ask(spec, "model.attention.bias")
-    assert (answer.value, answer.origin, answer.span, answer.effect) == (False, "default", None, "identity")
-    assert answer.meaning == "Whether the query, key, value and output projections have biases."
+    assert (answer.value, answer.origin, answer.span, answer.effect) == ("none", "default", None, "identity")
+    assert answer.meaning.startswith("Which projections have biases")
 
 
 def test_auto_is_answered_with_what_it_became(spec: Path) -> None:
