@@ -8,7 +8,7 @@ from typing import Any
 from specc import ir
 from specc.backends import templates
 from specc.backends.artifact import Artifact
-from specc.backends.layers import layers
+from specc.backends.layers import layers, pattern
 from specc.backends.notice import notice
 
 PATH = "model.py"
@@ -34,6 +34,8 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "position": position,
         "prepare": position.prepare() + "".join(mask.prepare() for mask in masks),
         "arguments": arguments,
+        "biases": "".join(f"{name}, " for name in names),
+        "turns": pattern(model.position.values.get("turns", ())),
         "functions": [text for part in (position, *masks) if (text := part.functions().strip("\n"))],
         "classes": [*_norms(model), _attention(attentions, position, biases, names), *_feed_forwards(model)],
         "layers": order,

@@ -25,6 +25,8 @@ class Heads:
     head_dim: int
     written: str
     """Key below `attention` that the size of a head comes from."""
+    letter: str = "H"
+    """What that size is called in shapes; where a part of a head is split off to be turned, another letter than H."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Frame:
     """The position kind."""
     adds_bias: bool
     """Whether that adds a bias to the attention scores."""
+    windowed: tuple[bool, ...] = ()
+    """For each layer, whether its queries see a window only."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Site:
     norm: object
     """The norm of the model's blocks."""
     drops: Drops = Drops()
+    windowed: tuple[bool, ...] = ()
+    """For each layer, whether its queries see a window only."""
 
     def norm_name(self, norm: object, name: str) -> str | None:
         """The class of another norm: `name`, or None where one class serves it and the blocks."""

@@ -40,6 +40,18 @@ SYNONYMS = {
     "original_max_position_embeddings": "original_context_length",
     "theta": "rope_theta",
     "rotary_base": "rope_theta",
+    "rotary_emb_base": "rope_theta",
+    "rope_local_base_freq": "local_rope_theta",
+    "local_theta": "local_rope_theta",
+    "rotary_pct": "partial_rotary_factor",
+    "rotary_percent": "partial_rotary_factor",
+    "rotary_fraction": "partial_rotary_factor",
+    "rope_interleaved": "layout",
+    "rope_interleave": "layout",
+    "rotary_interleaved": "layout",
+    "alibi_bias_max": "max_bias",
+    "relative_attention_num_buckets": "num_buckets",
+    "relative_attention_max_distance": "max_distance",
     "layer_norm_eps": "eps",
     "rms_norm_eps": "eps",
     "lr": "learning_rate",
@@ -136,7 +148,7 @@ _FOREIGN = """
     adam adamax nadam radam adafactor adagrad lion sgd rmsprop lamb lars sophia shampoo soap galore prodigy ademamix
     orpo gspo simpo ipo cpo rloo remax dapo drgrpo spin raft bco online_dpo reinforce distill distillation
     dora qlora rslora lora+ loha lokr ia3 vera adalora prefix prompt bitfit
-    nope none xpos t5 sinusoidal fire kerple llama2 longrope ntk su mrope
+    nope xpos t5 fire kerple llama2 ntk su mrope
     mqa gla nsa dsa swa mamba mamba2 rwkv retnet linear_attention
     prenorm postnorm groupnorm batchnorm deepnorm dyt scalenorm
     tf32 fp4 fp8 fp64 int4 int8 nf4 mxfp4 mxfp8 e4m3 e5m2

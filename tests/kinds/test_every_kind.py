@@ -100,7 +100,23 @@ SCALINGS = (
     "{kind: linear, factor: 4}",
     "{kind: yarn, factor: 4, attention_factor: 1.2}",
     "{kind: yarn, factor: 4}",
+    "{kind: yarn, factor: 4, truncate: false}",
     "{kind: llama3, factor: 8}",
+)
+# Scalings that follow the length of the sequence: within the original context a cache changes nothing.
+BY_LENGTH = (
+    "{kind: dynamic, factor: 4}",
+    "{kind: longrope, short_factor: [1, 1.5, 2, 2.5], long_factor: [2, 4, 6, 8]}",
+)
+MORE_POSITIONS = (
+    "{kind: rope, partial_rotary_factor: 0.25}",
+    "{kind: rope, layout: interleaved}",
+    "{kind: rope, layout: interleaved, partial_rotary_factor: 0.5}",
+    "{kind: alibi, max_bias: 4.0, slope_precision: bf16, multiplier: 0.25}",
+    "{kind: learned, offset: 2}",
+    "{kind: sinusoidal}",
+    "{kind: relative, num_buckets: 8, max_distance: 16}",
+    "{kind: none}",
 )
 ARCHITECTURES = [
     *itertools.product(ATTENTIONS, POSITIONS, BODIES),
@@ -111,6 +127,21 @@ ARCHITECTURES = [
         (ATTENTIONS[0], f"{{kind: rope, original_context_length: 8, scaling: {scaling}}}", BODIES[0])
         for scaling in SCALINGS
     ),
+    *(
+        (
+            ATTENTIONS[0],
+            f"{{kind: rope, partial_rotary_factor: 0.5, original_context_length: 32, scaling: {scaling}}}",
+            BODIES[0],
+        )
+        for scaling in BY_LENGTH
+    ),
+    (
+        SCORES[3],
+        "{kind: rope, local_rope_theta: 100, original_context_length: 8, scaling: {kind: linear, factor: 4}}",
+        BODIES[0],
+    ),
+    (SCORES[-1], "{kind: rope, local_rope_theta: 100, partial_rotary_factor: 0.5, layout: interleaved}", BODIES[0]),
+    *itertools.product((ATTENTIONS[0], ATTENTIONS[2], SCORES[0]), MORE_POSITIONS, BODIES[:1]),
 ]
 
 

@@ -28,6 +28,57 @@ MISTAKES: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
         "the position table has 127 rows and the context is 128",
         ("model.position.num_positions=128",),
     ),
+    (f"model.attention={{{HEADS}, head_dim: 20}}", "model.position={kind: rope, partial_rotary_factor: 0.25}"): (
+        "SPC125",
+        "rotary positions turn values in pairs, and 0.25 of 20 is 5",
+        ("model.position.partial_rotary_factor=0.3",),
+    ),
+    ("model.position={kind: rope, partial_rotary_factor: 0.01}",): (
+        "SPC125",
+        "rotary positions turn values in pairs, and 0.01 of 16 is 0",
+        ("model.position.partial_rotary_factor=0.125",),
+    ),
+    (
+        "model.position={kind: rope, partial_rotary_factor: 0.125, original_context_length: 64, "
+        "scaling: {kind: dynamic, factor: 2}}",
+    ): (
+        "SPC125",
+        "`dynamic` scaling needs at least 4 turned values per head, and there are 2",
+        ("model.position.scaling.kind=linear",),
+    ),
+    (
+        "model.position={kind: rope, original_context_length: 64, "
+        "scaling: {kind: longrope, short_factor: [1, 1, 1], long_factor: [1, 1, 1, 1, 1, 1, 1, 1]}}",
+    ): (
+        "SPC126",
+        "`short_factor` has 3 factors, and 8 pairs are turned",
+        ("model.position.scaling.short_factor=[1, 1, 1, 1, 1, 1, 1, 1]",),
+    ),
+    ("model.position={kind: rope, local_rope_theta: 100}",): (
+        "SPC127",
+        "`local_rope_theta` turns layers with a window, and none of 2 layers has one",
+        ("model.position.local_rope_theta=null",),
+    ),
+    ("model.position={kind: rope, local_rope_theta: 100}", f"model.attention={{{HEADS}, window: 8}}"): (
+        "SPC127",
+        "`rope_theta` turns layers without a window, and all of 2 layers have one",
+        ("model.position={kind: rope, rope_theta: 100}",),
+    ),
+    ("model.position={kind: relative, num_buckets: 64, max_distance: 32}",): (
+        "SPC126",
+        "the first 32 buckets hold one distance each, and all share the last one from 32 on",
+        ("model.position.max_distance=33",),
+    ),
+    ("model.position={kind: sinusoidal}", f"model.attention={{{HEADS}, head_dim: 16}}", "model.hidden_size=65"): (
+        "SPC126",
+        "sinusoidal positions are pairs of sine and cosine, and the model width 65 is odd",
+        ("model.hidden_size=66",),
+    ),
+    ("model.position={kind: learned, num_positions: 127, offset: 2}",): (
+        "SPC105",
+        "the position table has 127 rows and the context is 128",
+        ("model.position.num_positions=128",),
+    ),
     (f"model.attention={{{HEADS}, window: 128}}",): (
         "SPC106",
         "a window of 128 never binds in a context of 128",

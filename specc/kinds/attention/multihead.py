@@ -125,6 +125,10 @@ class MultiHead(Node):
         words: dict[str, View] = {"L": "local", "G": "global"}
         return tuple(words[self.pattern[index % len(self.pattern)]] for index in range(num_layers))
 
+    def windowed(self, num_layers: int) -> tuple[bool, ...]:
+        """For each layer, whether its queries see a window only."""
+        return tuple(self._seen(view) is not None for view in self.views(num_layers))
+
     def scores(self, site: Site, view: View) -> Scores:
         """How the layers of one view make their scores."""
         eager = self.row(adds_bias=site.adds_bias).name == "eager"

@@ -60,8 +60,14 @@ class Decoder(Node):
 
     def check(self) -> Iterator[Finding]:
         """Sizes that do not fit each other."""
-        adds_bias = self.position.adds_bias
-        frame = Frame(self.hidden_size, self.num_layers, self.context_length, self.position.kind, adds_bias)
+        frame = Frame(
+            self.hidden_size,
+            self.num_layers,
+            self.context_length,
+            self.position.kind,
+            self.position.adds_bias,
+            self._windowed(),
+        )
         found = tuple(self.attention.check(frame))
         yield from found
         if not any(finding.code == "SPC101" for finding in found):
@@ -119,7 +125,14 @@ class Decoder(Node):
             self.position.adds_bias,
             self.norm,
             self.dropout.drops(),
+            self._windowed(),
         )
+
+    def _windowed(self) -> tuple[bool, ...]:
+        """For each layer, whether its queries see a window only; only heads with keys of their own can."""
+        if isinstance(self.attention, MultiHead):
+            return self.attention.windowed(self.num_layers)
+        return (False,) * self.num_layers
 
     def _layers(self, site: Site) -> tuple[ir.Layer, ...]:
         """Equal neighbours as one; each sort of attention and of feed-forward is lowered once."""

@@ -9,9 +9,14 @@ from specc.ir.component import Component, Dimension
 from specc.kinds.site import Frame, Heads, Site
 from specc.spec.base import Node, identity, values_of
 
+_BIASES = {"fp32": "model/position/alibi_bias_fp32.py.j2", "bf16": "model/position/alibi_bias_bf16.py.j2"}
+
 
 class Alibi(Node):
     """A penalty on the scores that grows with distance, one slope a head (Press et al. 2022, arXiv:2108.12409).
+
+    Slopes in bf16 are those of Falcon-RW, which also rounds slope times position: the key's, not the distance. They
+    differ by a constant for each query, which softmax does not see, and by what is rounded.
 
     The attention kernel takes the bias in the type of the queries: in bf16 it keeps 8 bits, as in BLOOM, so that the
     flattest head of 64 sees distances beyond 256 in steps.
@@ -20,6 +25,11 @@ class Alibi(Node):
     adds_bias: ClassVar[bool] = True
 
     kind: Literal["alibi"] = identity("The choice.")
+    max_bias: float = identity("Slopes are powers of 2^(-max_bias / heads); 8 in the paper.", 8.0, gt=0.0, le=1e3)
+    slope_precision: Literal["fp32", "bf16"] = identity("What slopes are computed in; `bf16` in Falcon-RW.", "fp32")
+    multiplier: float = identity(
+        "What the bias is multiplied by; Falcon-RW divides it by the root of head_dim, as the scores.", 1.0, gt=0.0
+    )
 
     def check(self, frame: Frame, heads: Heads) -> Iterator[Finding]:
         """Nothing: slopes exist for every number of heads."""
@@ -34,7 +44,15 @@ class Alibi(Node):
         return Component(
             kind="position/alibi",
             template="model/position/alibi.py.j2",
-            values={"slopes": f"model/position/{slopes}.py.j2", "largest": largest, "rest": heads - largest},
+            values={
+                "slopes": f"model/position/{slopes}.py.j2",
+                "bias": _BIASES[self.slope_precision],
+                "max_bias": self.max_bias,
+                "steepest": f"{self.max_bias:g}",
+                "multiplier": None if self.multiplier == 1.0 else self.multiplier,
+                "largest": largest,
+                "rest": heads - largest,
+            },
             dimensions=(Dimension("N", heads, "query heads"),),
             bias_per_layer_stack=heads,
             fields=values_of(self),

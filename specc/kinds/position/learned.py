@@ -16,12 +16,15 @@ class Learned(Node):
 
     kind: Literal["learned"] = identity("The choice.")
 
-    num_positions: PositionCount = identity("Rows of the table; `auto` is the context length.", "auto")
+    num_positions: PositionCount = identity(
+        "Positions that the table has rows for, those of `offset` not counted; `auto` is the context length.", "auto"
+    )
+    offset: int = identity("Rows before that of position 0: 2 in OPT and RoBERTa, 0 in GPT-2.", 0, ge=0, le=2**20)
 
     def check(self, frame: Frame, heads: Heads) -> Iterator[Finding]:
         """A table that ends before the context does."""
         del heads
-        context, rows = frame.context_length, self.num_positions
+        context, rows = frame.context_length, self.num_positions  # both without the offset
         if rows != "auto" and rows < context:
             yield Finding(
                 "SPC105",
@@ -31,13 +34,16 @@ class Learned(Node):
             )
 
     def lower(self, site: Site) -> Component:
-        """A table of positions by model width."""
-        rows = site.context_length if self.num_positions == "auto" else self.num_positions
+        """A table of positions by model width; the rows before position 0 are weights that nothing reads."""
+        positions = site.context_length if self.num_positions == "auto" else self.num_positions
+        rows = positions + self.offset
+        meaning = f"positions, and {self.offset} rows before them" if self.offset else "positions"
         shape, sizes = ("C", "D"), (rows, site.hidden_size)
         return Component(
             kind="position/learned",
             template="model/position/learned.py.j2",
-            dimensions=(Dimension("C", rows, "positions"), site.width),
+            values={"offset": self.offset},
+            dimensions=(Dimension("C", rows, meaning), site.width),
             weights=(Weight("weight", shape, sizes, site.init.embedding),),
             fields=values_of(self),
         )

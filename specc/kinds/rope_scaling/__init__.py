@@ -7,7 +7,8 @@ from pydantic import Discriminator
 from specc.kinds.rope_scaling.dynamic import Dynamic
 from specc.kinds.rope_scaling.linear import Linear
 from specc.kinds.rope_scaling.llama3 import Llama3
+from specc.kinds.rope_scaling.longrope import Longrope
 from specc.kinds.rope_scaling.yarn import Yarn
 
-ROPE_SCALING = (Linear, Dynamic, Yarn, Llama3)
-RopeScaling = Annotated[Linear | Dynamic | Yarn | Llama3, Discriminator("kind")]
+ROPE_SCALING = (Linear, Dynamic, Yarn, Llama3, Longrope)
+RopeScaling = Annotated[Linear | Dynamic | Yarn | Llama3 | Longrope, Discriminator("kind")]

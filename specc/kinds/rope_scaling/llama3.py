@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from specc.diagnostics import At, Finding
+from specc.kinds.rope_scaling.turn import Turn
 from specc.spec.base import Node, identity
 
 _PATH = ("model", "position", "scaling")
@@ -21,27 +22,32 @@ class Llama3(Node):
     low_freq_factor: float = identity("Turns within the original context below which a pair is divided.", 1.0, gt=0.0)
     high_freq_factor: float = identity("Turns from which a pair keeps its angle.", 4.0, gt=0.0)
 
-    def check(self) -> Iterator[Finding]:
+    def check(self, turned: int) -> Iterator[Finding]:
         """Bands in the wrong order."""
+        del turned
         low, high = self.low_freq_factor, self.high_freq_factor
         if low >= high:
             headline = f"`low_freq_factor` {low:g} is not below `high_freq_factor` {high:g}"
             at = (At((*_PATH, "low_freq_factor")), At((*_PATH, "high_freq_factor")))
             yield Finding("SPC116", headline, at, help="Llama 3.1 uses `low_freq_factor: 1` and `high_freq_factor: 4`")
 
+    def before(self, context: int) -> str | None:
+        """None: the original context does not follow from the factor."""
+        del context
+        return None
+
     def reach(self, original: int) -> int | None:
         """Nothing: Llama 3.1 reads 16 times its original context with a factor of 8."""
         del original
         return None
 
-    def angles(self, theta: float, head_dim: int, original: int) -> dict[str, Any]:
+    def angles(self, turn: Turn) -> dict[str, Any]:
         """Holes of the template."""
-        del theta, head_dim
         return {
             "rotation": "model/position/rotation_scaled.py.j2",
             "frequencies": "model/position/frequencies_llama3.py.j2",
             "factor": self.factor,
-            "original": original,
+            "original": turn.original,
             "low": self.low_freq_factor,
             "high": self.high_freq_factor,
             "width": self.high_freq_factor - self.low_freq_factor,

@@ -1,0 +1,64 @@
+"""Relative positions in buckets."""
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from specc.diagnostics import At, Finding
+from specc.ir.component import Component, Dimension, Weight
+from specc.kinds.site import Frame, Heads, Site
+from specc.spec.base import Node, identity, values_of
+
+_PATH = ("model", "position")
+
+
+class Relative(Node):
+    """A trained number for each head and each bucket of distances, added to the scores (Raffel et al. 2020, T5,
+    arXiv:1910.10683, section 2.1).
+
+    The first half of the buckets holds one distance each, the other half ranges that grow as the logarithm does, and
+    the last one everything from `max_distance` on. All layers share one table.
+    """
+
+    adds_bias: ClassVar[bool] = True
+
+    kind: Literal["relative"] = identity("The choice.")
+    num_buckets: int = identity("Buckets of distances.", 32, ge=2, le=2**16)
+    max_distance: int = identity("Distance from which all share the last bucket.", 128, ge=2, le=2**30)
+
+    def check(self, frame: Frame, heads: Heads) -> Iterator[Finding]:
+        """Distances that the buckets of one distance each already hold."""
+        del frame, heads
+        exact, last = self.num_buckets // 2, self.max_distance
+        if last <= exact:
+            headline = (
+                f"the first {exact:,} buckets hold one distance each, and all share the last one from {last:,} on"
+            )
+            at = (At((*_PATH, "max_distance")), At((*_PATH, "num_buckets")))
+            yield Finding("SPC126", headline, at, help=f"use a `max_distance` above {exact:,}; T5 has 32 and 128")
+
+    def lower(self, site: Site, *, bidirectional: bool = False) -> Component:
+        """A table of buckets by heads, and one bias [heads, context, context] that all layers share.
+
+        `bidirectional` has half of the buckets for keys after the query, and masks nothing.
+        """
+        heads, buckets = site.heads.num_heads, self.num_buckets
+        one_side = buckets // 2 if bidirectional else buckets
+        exact = one_side // 2
+        return Component(
+            kind="position/relative",
+            template="model/position/relative.py.j2",
+            values={
+                "bias": f"model/position/{'relative_bidirectional' if bidirectional else 'relative_causal'}.py.j2",
+                "side": one_side,
+                "exact": exact,
+                "wide": one_side - exact,
+                "last": one_side - 1,
+                "max_distance": self.max_distance,
+                "span": math.log(self.max_distance / exact),
+            },
+            dimensions=(Dimension("U", buckets, "buckets of distances"), Dimension("N", heads, "query heads")),
+            weights=(Weight("weight", ("U", "N"), (buckets, heads), site.init.embedding),),
+            bias_per_layer_stack=heads,
+            fields=values_of(self),
+        )
