@@ -74,6 +74,10 @@ class Pretraining:
     """Tokens after the prompt at most: both together stay within the context length."""
     loss_scale: float | str | None = None
     """For fp16: a number, or `dynamic`."""
+    auxiliary_loss: float | None = None
+    """What the model's `auxiliary_loss()` is multiplied by and added to the loss; None where it has none."""
+    after_step: bool = False
+    """Whether the model's `after_step()` follows each step of the optimizer."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,8 @@ def _build(recipe: Recipe, place: torch.device) -> TorchEngine:
         settings.max_grad_norm,
         loss_scaler(place, scale),
         None if isinstance(scale, str) else scale,
+        settings.auxiliary_loss,
+        settings.after_step,
     )
 
 
@@ -322,6 +328,8 @@ class _Training:
             self._metric("train/grad_norm", norm)
         if self.engine.loss_scale is not None:
             self._metric("train/loss_scale", self.engine.loss_scale)
+        if (auxiliary := self.engine.auxiliary()) is not None:
+            self._metric("train/auxiliary_loss", auxiliary)
         self._metric("train/learning_rate", rate)
         self._metric("train/tokens_per_second", speed)
         left = (self.recipe.settings.steps - self.step) * self.tokens_per_step / speed

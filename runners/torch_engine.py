@@ -40,6 +40,16 @@ class Optimizer(Protocol):
         """Continue from a saved state."""
 
 
+class Regulated(Protocol):
+    """What a model has where training does more with it than apply the gradients of the loss of its tokens."""
+
+    def auxiliary_loss(self) -> Tensor:
+        """A further loss, of the last forward pass."""
+
+    def after_step(self) -> None:
+        """Change what no gradient changes, after a step of the optimizer."""
+
+
 @dataclass(frozen=True)
 class TorchEngine:
     """A model with its optimizer on one device."""
@@ -55,20 +65,30 @@ class TorchEngine:
     """Multiplies the loss, so that small gradients are not zero in fp16."""
     fixed_scale: float | None = None
     """None where the scaler finds its own."""
+    auxiliary_loss: float | None = None
+    """What the model's `auxiliary_loss()` is multiplied by and added to the loss; None where it has none."""
+    after_step: bool = False
+    """Whether the model's `after_step()` follows each step of the optimizer."""
 
     def gradients(self, rows: Tensor) -> tuple[float, float]:
         """Set the gradients for int64 [B, T + 1]; the loss in nats per token, and their norm before clipping.
 
         Each micro-batch adds the sum over its tokens divided by the tokens of the whole batch, so that the loss is
-        the mean over all target tokens, however they are split.
+        the mean over all target tokens, however they are split. An auxiliary loss of the model is one of a micro-batch,
+        weighted by its share of the tokens; it is part of the gradients and not of the loss that is returned.
         """
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for micro in torch.split(rows, self.micro_batch_size):
             loss = self._summed_loss(micro) / rows[:, 1:].numel()
-            torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
             total += loss.detach()
+            if self.auxiliary_loss is not None:
+                # Before the backward pass, which may compute blocks again.
+                loss = (
+                    loss + self.auxiliary_loss * len(micro) / len(rows) * cast("Regulated", self.model).auxiliary_loss()
+                )
+            torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
         if self.scaler is not None:
             self.scaler.unscale_(cast("torch.optim.Optimizer", self.optimizer))
         limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
@@ -84,6 +104,13 @@ class TorchEngine:
         else:
             self.scaler.step(cast("torch.optim.Optimizer", self.optimizer))
             self.scaler.update(self.fixed_scale)
+        if self.after_step:
+            cast("Regulated", self.model).after_step()
+
+    @torch.no_grad()
+    def auxiliary(self) -> float | None:
+        """The model's auxiliary loss on the last micro-batch, before its coefficient; None where it has none."""
+        return None if self.auxiliary_loss is None else cast("Regulated", self.model).auxiliary_loss().item()
 
     @property
     def loss_scale(self) -> float | None:

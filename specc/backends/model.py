@@ -39,6 +39,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "functions": [text for part in (position, *masks) if (text := part.functions().strip("\n"))],
         "classes": [*_norms(model), _attention(attentions, position, biases, names), *_feed_forwards(model)],
         "layers": order,
+        **_regulation(model),
         "block": _block(model, order, signature, arguments),
         **_ends(model, head),
     }
@@ -62,6 +63,13 @@ def _ends(model: ir.Model, head: Any) -> dict[str, Any]:
     }
 
 
+def _regulation(model: ir.Model) -> dict[str, str]:
+    """What the model counts in a forward pass, and its methods that training calls."""
+    found = {part.values["balancing"]: part for part in _by_module(model, "ffn") if part.values.get("balancing")}
+    texts = [templates.macros(name, part.values) for name, part in found.items()]
+    return {"count": "".join(text.count() for text in texts).lstrip("\n"), "methods": "".join(text.methods() for text in texts)}
+
+
 def _norms(model: ir.Model) -> Iterator[str]:
     """Each class of norm once, also those that other parts make instances of."""
     parts = [part for _, _, part in model.counted()]
@@ -78,6 +86,7 @@ def _block(model: ir.Model, order: Any, signature: str, arguments: str) -> str:
     norms = [part for layer in model.layers for name, part in layer.parts if name.endswith("norm")]
     holes = {
         "layers": order,
+        **_regulation(model),
         "norm": _made(norms[0]),
         "multiplier": model.values["residual_multiplier"],
         "dropout": model.values["residual_dropout"],

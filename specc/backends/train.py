@@ -99,6 +99,8 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "precision": work.precision,
         "loss_scale": work.loss_scale,
         "max_grad_norm": work.max_grad_norm,
+        "auxiliary_loss": experiment.model.regulation.auxiliary_loss,
+        "after_step": experiment.model.regulation.after_step,
         "initialisation": rules(experiment.model),
         "optimizer": _optimizer(work, experiment.model),
         "schedule": _rendered(work.schedule),

@@ -1,6 +1,6 @@
 """What a spec means, without a word of how it was written. Frozen dataclasses on the standard library alone."""
 
-from specc.ir.component import Component, Dimension, Initialisation, Saved, Weight
+from specc.ir.component import Component, Dimension, Initialisation, Regulation, Saved, Weight
 from specc.ir.derivation import Derivation, Input
 from specc.ir.experiment import (
     Dataset,
@@ -40,6 +40,7 @@ __all__ = [
     "OptimizerRule",
     "Partition",
     "Plan",
+    "Regulation",
     "Rejection",
     "Requested",
     "Saved",

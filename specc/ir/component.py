@@ -64,6 +64,16 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Regulation:
+    """What training does with a component beside applying the gradients of its loss."""
+
+    auxiliary_loss: float | None = None
+    """What `auxiliary_loss()` of the generated model is multiplied by and added to the loss; None where it has none."""
+    after_step: bool = False
+    """Whether the generated model has `after_step()`, called after each step of the optimizer."""
+
+
+@dataclass(frozen=True)
 class Component:
     """A lowered kind: everything the later passes ask about it, as numbers, and the template that renders it."""
 
@@ -88,6 +98,7 @@ class Component:
     """Components whose classes its own makes instances of, such as a norm of queries; their weights are its own."""
     bias_per_layer_stack: int = 0
     """Values per pair of positions that are added to the scores and held once for all layers."""
+    regulation: Regulation = Regulation()
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What the user wrote, defaults made explicit: for exporters, which map it to other tools' words."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specc.ir.component import Component, Dimension, Weight
+from specc.ir.component import Component, Dimension, Regulation, Weight
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,13 @@ class Model:
         """Values that decoding keeps per token, all layers."""
         return sum(count * part.kv_cache_values for count, _, part in self.counted())
 
+    @property
+    def regulation(self) -> Regulation:
+        """What training does with the blocks beside applying gradients; kinds of one model agree on the coefficient."""
+        found = [part.regulation for _, _, part in self.counted()]
+        losses = [each.auxiliary_loss for each in found if each.auxiliary_loss is not None]
+        return Regulation(losses[0] if losses else None, any(each.after_step for each in found))
+
 
 def check_model(model: Model) -> None:
     """Assert what every pass must keep true: unique names, positive sizes, one letter for one size."""
@@ -139,5 +146,5 @@ def check_model(model: Model) -> None:
         for text, size in zip(weight.shape, weight.sizes, strict=True):
             product = 1
             for letter in text.split("*"):
-                product *= sizes[letter]
+                product *= int(letter) if letter.isdigit() else sizes[letter]
             assert product == size > 0, f"{prefix}{weight.name}: {text} is {product}, not {size}"

@@ -13,7 +13,7 @@ from specc.ir.component import Component, Dimension
 from specc.ir.derivation import parameter_derivations
 from specc.kinds.attention import Attention
 from specc.kinds.attention.multihead import MultiHead, View
-from specc.kinds.ffn import Ffn
+from specc.kinds.ffn import FeedForward, Ffn
 from specc.kinds.head import Head
 from specc.kinds.head.lm import Lm
 from specc.kinds.init import Init
@@ -72,7 +72,7 @@ class Decoder(Node):
         yield from found
         if not any(finding.code == "SPC101" for finding in found):
             yield from self.position.check(frame, self.attention.heads(self.hidden_size))
-        yield from self.ffn.check()
+        yield from self.ffn.check(frame)
         if self.residual != "sequential" and self.norm_placement != "pre":
             yield Finding(
                 "SPC120",
@@ -139,7 +139,7 @@ class Decoder(Node):
         name = arrangement(self.norm_placement, self.residual)
         norm = self.norm.lower(site.stream)
         views, plans = self.attention.views(self.num_layers), self.ffn.plans(self.num_layers)
-        sorts: tuple[tuple[View, Ffn], ...] = tuple(zip(views, plans, strict=True))
+        sorts: tuple[tuple[View, FeedForward], ...] = tuple(zip(views, plans, strict=True))
         attentions = {view: self.attention.lower(site, view) for view, _ in dict.fromkeys(sorts)}
         ffns = {id(ffn): ffn.lower(site) for _, ffn in sorts}
         return tuple(
