@@ -30,7 +30,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "family": model.family,
         "parameters": f"{model.parameters:,}",
         "dimensions": model.dimensions,
-        "kv": attentions[0].values["kv"],
+        "cache": templates.render(attentions[0].values["cache"], attentions[0].values),
         "position": position,
         "prepare": position.prepare() + "".join(mask.prepare() for mask in masks),
         "arguments": arguments,
@@ -67,7 +67,10 @@ def _regulation(model: ir.Model) -> dict[str, str]:
     """What the model counts in a forward pass, and its methods that training calls."""
     found = {part.values["balancing"]: part for part in _by_module(model, "ffn") if part.values.get("balancing")}
     texts = [templates.macros(name, part.values) for name, part in found.items()]
-    return {"count": "".join(text.count() for text in texts).lstrip("\n"), "methods": "".join(text.methods() for text in texts)}
+    return {
+        "count": "".join(text.count() for text in texts).lstrip("\n"),
+        "methods": "".join(text.methods() for text in texts),
+    }
 
 
 def _norms(model: ir.Model) -> Iterator[str]:

@@ -33,8 +33,8 @@ ZEROS = Initialisation("zeros")
 class Weight:
     """One parameter tensor of a component.
 
-    `shape` is written in dimension letters (`("N*H", "D")`), `sizes` is the same in numbers. `split` is the axis along
-    which tensor parallelism may cut it: 0 column-wise, 1 row-wise, None replicated.
+    `shape` is written in dimension letters (`("N*H", "D")`, sums in parentheses), `sizes` is the same in numbers.
+    `split` is the axis along which tensor parallelism may cut it: 0 column-wise, 1 row-wise, None replicated.
     """
 
     name: str
@@ -93,6 +93,8 @@ class Component:
     """Forward FLOPs per token and key that it attends to."""
     kv_cache_values: int = 0
     """Values kept per token when decoding."""
+    kv_cache_split: bool = True
+    """Whether tensor parallelism divides them, as it does heads; a latent that all heads read stands on every rank."""
     saved: tuple[Saved, ...] = ()
     uses: tuple[Component, ...] = ()
     """Components whose classes its own makes instances of, such as a norm of queries; their weights are its own."""

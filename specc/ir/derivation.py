@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +73,9 @@ def parameter_derivations(model: Model) -> Iterator[Derivation]:
 
 def _weights(path: str, component: Component, sizes: dict[str, int]) -> Derivation:
     """The sum of the shapes of a component's weights, in the letters of the dimensions."""
-    shapes = [" * ".join(weight.shape).replace("*", " * ").replace("  ", " ") for weight in component.weights]
+    shapes = [" * ".join(weight.shape).replace("*", " * ").replace("+", " + ") for weight in component.weights]
     formula = " + ".join(" ".join(shape.split()) for shape in shapes)
-    letters = dict.fromkeys(letter for w in component.weights for axis in w.shape for letter in axis.split("*"))
+    letters = dict.fromkeys(re.findall(r"[A-Z]|\d+", formula))
     inputs = tuple(Input(letter, int(letter) if letter.isdigit() else sizes[letter]) for letter in letters)
     named = tuple(each for each in inputs if not each.name.isdigit())
     return Derivation(path, component.parameters, f"Parameters of one {component.kind}.", formula, named)

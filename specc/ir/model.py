@@ -133,6 +133,11 @@ class Model:
         losses = [each.auxiliary_loss for each in found if each.auxiliary_loss is not None]
         return Regulation(losses[0] if losses else None, any(each.after_step for each in found))
 
+    @property
+    def whole_kv_cache_values_per_token(self) -> int:
+        """Of those, what every tensor-parallel rank keeps whole."""
+        return sum(count * part.kv_cache_values for count, _, part in self.counted() if not part.kv_cache_split)
+
 
 def check_model(model: Model) -> None:
     """Assert what every pass must keep true: unique names, positive sizes, one letter for one size."""
@@ -145,6 +150,7 @@ def check_model(model: Model) -> None:
     for prefix, weight in weights:
         for text, size in zip(weight.shape, weight.sizes, strict=True):
             product = 1
-            for letter in text.split("*"):
-                product *= int(letter) if letter.isdigit() else sizes[letter]
+            for factor in text.split("*"):
+                terms = factor.strip("()").split("+")
+                product *= sum(int(term) if term.isdigit() else sizes[term] for term in terms)
             assert product == size > 0, f"{prefix}{weight.name}: {text} is {product}, not {size}"

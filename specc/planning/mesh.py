@@ -131,6 +131,7 @@ def _computed(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
     outside = _up(work.outside_matmul_flops, head) if last else 0
     # AutoTP gathers the logits of a divided head on every rank.
     logits = _up(work.vocab_size, 1 if layout.engine == "deepspeed" else t) if last else 0
+    whole = _of_stage(work.whole_kv_values, work, p)
     return {
         "vocab_size": logits,
         "context_length": _up(work.context_length, layout.context_parallel_size),
@@ -138,7 +139,8 @@ def _computed(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
         "outside_matmul_flops": outside,
         "score_flops": _of_stage(work.score_flops, work, p, t),
         "adapter_flops": _of_stage(work.adapter_flops, work, p, t),
-        "kv_values": _of_stage(work.kv_values, work, p, t),
+        "kv_values": _of_stage(work.kv_values - work.whole_kv_values, work, p, t) + whole,
+        "whole_kv_values": whole,
         "expert_choices": _of_stage(work.expert_choices, work, p),
     }
 

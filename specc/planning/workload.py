@@ -98,6 +98,8 @@ class Workload:
     block_saved_split_bytes: int = 0
     kv_values: int = 0
     """Key and value entries per token, all layers."""
+    whole_kv_values: int = 0
+    """Of `kv_values`, what tensor parallelism leaves whole."""
     expert_choices: int = 0
     """Experts that one token is sent to, summed over the layers; 0 in a dense model."""
     kept_width: int = 0
@@ -181,6 +183,7 @@ def _divisible(model: Model, value_bytes: int) -> dict[str, Any]:
         ),
         "kept_width": model.hidden_size,
         "kv_values": model.kv_cache_values_per_token,
+        "whole_kv_values": model.whole_kv_cache_values_per_token,
         "expert_choices": sum(layer.count * _choices(layer) for layer in model.layers),
     }
 

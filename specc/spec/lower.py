@@ -16,7 +16,7 @@ from specc.spec.mixtures import check_mixtures
 from specc.spec.references import check_references
 from specc.spec.settings import address, settings
 from specc.spec.spec import Spec
-from specc.spec.surroundings import check_kernel, check_packing, check_vocabulary
+from specc.spec.surroundings import check_growth, check_kernel, check_packing, check_vocabulary
 from specc.spec.tasks import check_tasks
 from specc.spec.tuning import check_tuning
 
@@ -43,6 +43,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     yield from spec.model.check()
     yield from check_vocabulary(spec)
     yield from check_kernel(spec)
+    yield from check_growth(spec)
     yield from check_packing(spec)
     yield from check_mixtures(spec)
     yield from check_suites(spec)

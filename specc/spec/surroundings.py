@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from specc.diagnostics import At, Finding
-from specc.kinds.attention.kernels import Kernel, able, kernel, lacking, machine
-from specc.kinds.attention.multihead import MultiHead
+from specc.kinds.attention import Attention
+from specc.kinds.attention.kernels import Kernel, able, lacking, machine
+from specc.kinds.attention.mla import Mla
+from specc.kinds.rope_scaling.yarn import Yarn
 from specc.spec.spec import Spec
 
 _TILE = 128
@@ -45,8 +48,6 @@ def check_vocabulary(spec: Spec) -> Iterator[Finding]:
 def check_kernel(spec: Spec) -> Iterator[Finding]:
     """An attention kernel on a machine that it does not run on, or in a precision that it does not take."""
     attention = spec.model.attention
-    if not isinstance(attention, MultiHead):
-        return
     row, device = attention.row(adds_bias=spec.model.position.adds_bias), machine(spec.cluster.device)
     at = At(("model", "attention", "kernel"))
     if device not in row.machines:
@@ -61,11 +62,32 @@ def check_kernel(spec: Spec) -> Iterator[Finding]:
             yield Finding("SPC110", headline, places, (row.runs_on,), _others(spec, attention, device, precision))
 
 
+def check_growth(spec: Spec) -> Iterator[Finding]:
+    """YaRN's growth of queries and keys where positions turn a part of each head only."""
+    attention, scaling = spec.model.attention, getattr(spec.model.position, "scaling", None)
+    if not isinstance(attention, Mla) or not isinstance(scaling, Yarn) or scaling.attention_factor != "auto":
+        return
+    growth = 0.1 * math.log(scaling.factor) + 1.0
+    turned, alone = attention.qk_rope_head_dim, attention.qk_nope_head_dim
+    scale = (turned + alone) ** -0.5 if attention.scale == "auto" else attention.scale
+    yield Finding(
+        "SPC129",
+        f"a growth of {growth:.4g} reaches the {turned} turned values of each head, and not the other {alone}",
+        (At(("model", "position", "scaling", "kind")), At(("model", "attention", "qk_nope_head_dim"))),
+        (
+            "YaRN grows whole queries and keys (arXiv:2309.00071, section 3.4); DeepSeek-V2 multiplies whole scores by"
+            " the square of its growth instead (arXiv:2405.04434, section 3.1.4)",
+        ),
+        help=f"use `attention_factor: 1.0` in `scaling` and `scale: {scale * growth**2:.6g}` in `attention`",
+        severity="warning",
+    )
+
+
 def check_packing(spec: Spec) -> Iterator[Finding]:
     """Documents that must not read each other, with an attention kernel that cannot keep them apart."""
     attention = spec.model.attention
     adds_bias = spec.model.position.adds_bias
-    row = attention.row(adds_bias=adds_bias) if isinstance(attention, MultiHead) else kernel("auto")
+    row = attention.row(adds_bias=adds_bias)
     missing = lacking(row, ("varlen",))
     for name, stage in spec.stages.items():
         packing = getattr(stage, "packing", None)
@@ -81,10 +103,10 @@ def check_packing(spec: Spec) -> Iterator[Finding]:
         )
 
 
-def _others(spec: Spec, attention: MultiHead, device: str, precision: str) -> str | None:
+def _others(spec: Spec, attention: Attention, device: str, precision: str) -> str | None:
     """The first kernel that does all that is asked on this machine and in this precision."""
     asked = attention.asked(adds_bias=spec.model.position.adds_bias)
-    rows = able(asked, head_dim=attention.heads(spec.model.hidden_size).head_dim)
+    rows = able(asked, head_dim=attention.largest_head(spec.model.hidden_size))
     return next((f"use `kernel: {row.name}`" for row in rows if _fits(row, device, precision)), None)
 
 

@@ -108,6 +108,14 @@ SCALINGS = (
     "{kind: yarn, factor: 4, truncate: false}",
     "{kind: llama3, factor: 8}",
 )
+_LATENT = "kind: mla, num_heads: 4, kv_lora_rank: 24, qk_nope_head_dim: 16, qk_rope_head_dim: 8, v_head_dim: 12"
+# Latent attention takes rotary positions only.
+LATENTS = (
+    f"{{{_LATENT}}}",
+    f"{{{_LATENT}, q_lora_rank: 20, bias: true}}",
+    f"{{{_LATENT}, q_lora_rank: 20, kernel: eager}}",
+    f"{{{_LATENT}, bias: true, kernel: eager, scale: 0.3}}",
+)
 # Scalings that follow the length of the sequence: within the original context a cache changes nothing.
 BY_LENGTH = (
     "{kind: dynamic, factor: 4}",
@@ -152,6 +160,7 @@ ARCHITECTURES = [
         (ATTENTIONS[0], f"{{kind: rope, original_context_length: 8, scaling: {scaling}}}", BODIES[0])
         for scaling in SCALINGS
     ),
+    *itertools.product(LATENTS, ("{kind: rope}", "{kind: rope, layout: interleaved}"), BODIES[:1]),
     *(
         (
             ATTENTIONS[0],

@@ -54,6 +54,25 @@ def test_the_check_refuses_what_the_table_says(row: Kernel) -> None:
         assert found == ["SPC110"] * len(lacking(row, (ability,)))
 
 
+@pytest.mark.parametrize("row", KERNELS, ids=lambda row: row.name)
+@pytest.mark.parametrize(("value", "unequal"), [(16, True), (24, False)])
+def test_a_kernel_takes_value_heads_of_another_size_as_the_table_says(row: Kernel, value: int, unequal: bool) -> None:
+    sizes = f"num_heads: 4, kv_lora_rank: 64, qk_nope_head_dim: 16, qk_rope_head_dim: 8, v_head_dim: {value}"
+    found = codes(f"model.attention={{kind: mla, {sizes}, kernel: {row.name}}}", *GPU)
+    assert found == ["SPC110"] * len(lacking(row, ("unequal",) if unequal else ()))
+
+
+@pytest.mark.parametrize(("value", "keeps"), [(24, False), (12, True)])
+def test_pytorch_takes_value_heads_of_another_size_and_keeps_the_scores_on_a_cpu(value: int, keeps: bool) -> None:
+    heads, values = torch.randn(1, 2, 16, 24, requires_grad=True), torch.randn(1, 2, 16, value)
+    kept: list[tuple[int, ...]] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape), lambda _: None):
+        fused = F.scaled_dot_product_attention(heads, heads, values)
+    shares = (heads @ heads.transpose(2, 3) * 24**-0.5).softmax(dim=-1)
+    torch.testing.assert_close(fused, shares @ values, atol=1e-6, rtol=1e-5)
+    assert any(shape[-2:] == (16, 16) for shape in kept) == keeps
+
+
 def test_the_kernel_that_help_names_has_no_findings_of_its_own() -> None:
     (found,) = driver.check(TINY, (f"model.attention={{{HEADS}, logit_softcap: 30.0, kernel: sdpa}}",)).diagnostics
     assert found.help == "use `kernel: eager`; `flex` and `flash` can too, and have no code yet"

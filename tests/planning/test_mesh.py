@@ -12,6 +12,7 @@ from specc.planning.mesh import group, in_flight, on_rank
 from specc.planning.network import LATENCY_S, NETWORK
 from specc.planning.time import step_time
 from specc.planning.workload import Parts, measure
+from tests.compiling import planned
 from tests.planning.placing import GPT_7B, LLAMA_70B, cluster, decoder, experiment, stage, training, weight
 
 A100 = device("a100_80")
@@ -213,3 +214,13 @@ def test_the_fullest_of_uneven_stages_is_counted():
     assert uneven.num_layers == even.num_layers == 8
     for name in ("parameters", "saved_bytes", "matmul_flops", "score_flops", "kv_values"):
         assert getattr(uneven, name) == getattr(even, name)
+
+
+def test_a_latent_stands_whole_on_every_tensor_parallel_rank():
+    """DeepSeek-V2, arXiv:2405.04434, section 2.1: every head makes its keys and values from the same latent."""
+    sizes = "num_heads: 8, kv_lora_rank: 64, qk_nope_head_dim: 16, qk_rope_head_dim: 8, v_head_dim: 16"
+    latent = planned(f"model.attention={{kind: mla, {sizes}}}", "model.position={kind: rope}").experiment.model
+    heads = planned("model.attention={kind: mha, num_heads: 8}").experiment.model
+    layout = mesh(tensor=2)
+    halves = [on_rank(measure(model, training(model, 64)), layout, 0).kv_values for model in (latent, heads)]
+    assert halves == [latent.kv_cache_values_per_token, heads.kv_cache_values_per_token // 2]

@@ -114,6 +114,19 @@ MISTAKES: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
         "a latent of 160 values caches no less than plain heads (160)",
         ("model.attention.kv_lora_rank=151",),
     ),
+    (f"model.attention={{{MLA}, kv_lora_rank: 64, q_lora_rank: 39}}",): (
+        "SPC128",
+        "queries over a latent of 39 take 6,240 weights, and 6,144 without it",
+        ("model.attention.q_lora_rank=38",),
+    ),
+    (
+        f"model.attention={{{MLA}, kv_lora_rank: 64}}",
+        "model.position={kind: rope, original_context_length: 32, scaling: {kind: yarn, factor: 4}}",
+    ): (
+        "SPC129",
+        "a growth of 1.139 reaches the 8 turned values of each head, and not the other 16",
+        ("model.position.scaling.attention_factor=1.0", "model.attention.scale=0.264642"),
+    ),
     ("model.position={kind: rope, scaling: {kind: llama3, factor: 8}}",): (
         "SPC113",
         "`llama3` scaling needs the context that rotary was set for",

@@ -43,6 +43,7 @@ ABILITIES = {
     "softcap": "apply a logit softcap",
     "sinks": "give a share to learned sinks",
     "varlen": "keep packed documents apart",
+    "unequal": "take value heads of another size than key heads",
 }
 """Columns, as what a kernel can or cannot do."""
 
@@ -65,6 +66,7 @@ KERNELS = (
             ),
             "sinks": Cell(False, "it returns the sum of values only, and no share for anything else", _TORCH),
             "varlen": Cell(False, "the generated call is causal and knows of no documents", _TORCH),
+            "unequal": Cell(True, "`value` may have a last axis of its own; on a CPU the scores are then kept", _TORCH),
         },
         ("cpu", "gpu", "tpu"),
         ("fp32", "bf16", "fp16"),
@@ -82,6 +84,7 @@ KERNELS = (
             "softcap": Cell(True, "applied to the scores", _WRITTEN_OUT),
             "sinks": Cell(True, "one more column of scores, dropped after the softmax", _WRITTEN_OUT),
             "varlen": Cell(False, "the generated bias knows of no documents", _WRITTEN_OUT),
+            "unequal": Cell(True, "two products with sizes of their own", _WRITTEN_OUT),
         },
         ("cpu", "gpu", "tpu"),
         ("fp32", "bf16", "fp16"),
@@ -99,6 +102,7 @@ KERNELS = (
             "softcap": Cell(True, "`score_mod`", _FLEX),
             "sinks": Cell(True, "`return_lse`, and the sum of values scaled by the share that is left", _FLEX),
             "varlen": Cell(True, "`block_mask` over document numbers", _FLEX),
+            "unequal": Cell(True, "`value` may have a last axis of its own", _FLEX),
         },
         ("gpu",),
         ("fp32", "bf16", "fp16"),
@@ -116,6 +120,7 @@ KERNELS = (
             "softcap": Cell(True, "`softcap`", _FLASH),
             "sinks": Cell(False, "flash_attn_func has no argument for them", _FLASH),
             "varlen": Cell(True, "`flash_attn_varlen_func` with `cu_seqlens`", _FLASH),
+            "unequal": Cell(False, "all of `q`, `k` and `v` have one size; values would be padded with zeros", _FLASH),
         },
         ("gpu",),
         ("bf16", "fp16"),
@@ -128,6 +133,12 @@ KERNELS = (
 def kernel(name: str) -> Kernel:
     """The row of a kernel; `auto` is that of what it stands for."""
     return next(row for row in KERNELS if row.name == (AUTO if name == "auto" else name))
+
+
+def chosen(written: KernelName, asked: Iterable[str]) -> Kernel:
+    """The kernel that is used: `auto` is the first with code that can do all that is asked."""
+    rows = able(asked) if written == "auto" else ()
+    return next((row for row in rows if row.emitted), kernel(written))
 
 
 def lacking(row: Kernel, asked: Iterable[str]) -> tuple[str, ...]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from specc.diagnostics import At, Finding
 from specc.ir.component import ONES, Component, Dimension, Saved, Weight
+from specc.kinds.attention.kernel_check import check_kernel
+from specc.kinds.attention.kernels import Kernel, KernelName, chosen
 from specc.kinds.attention.multihead import View
 from specc.kinds.linear import linear, matmul_flops
-from specc.kinds.site import Frame, Heads, Site
-from specc.spec.base import Node, identity, values_of
+from specc.kinds.norm.rmsnorm import RmsNorm
+from specc.kinds.site import Frame, Heads, Over, Site
+from specc.spec.base import Node, identity, numerics, values_of
 
 _PATH = ("model", "attention")
 
@@ -18,9 +23,11 @@ _PATH = ("model", "attention")
 class Mla(Node):
     """Keys and values of all heads come from one latent vector, and only that is cached (DeepSeek-AI 2024, DeepSeek-V2,
     arXiv:2405.04434, section 2.1). Positions turn a part of each query and one key that all heads share.
-    """
 
-    lowered: ClassVar[bool] = False
+    DeepSeek's `mscale` a and `mscale_all_dim` b of YaRN with factor s are, with m(c) = 0.1 c ln(s) + 1, the scaling's
+    `attention_factor: m(a) / m(b)` (m(1) where a or b is missing) and `scale: m(b)^2 / sqrt(qk_nope_head_dim +
+    qk_rope_head_dim)` (`auto` without b): 1 and 0.114721 in DeepSeek-V2, 1 and 0.135234 in DeepSeek-V3.
+    """
 
     kind: Literal["mla"] = identity("The choice.")
     num_heads: int = identity("Heads.", ge=1, le=2**16)
@@ -31,20 +38,158 @@ class Mla(Node):
     qk_nope_head_dim: int = identity("Values per query and key head that positions leave alone.", ge=1, le=2**16)
     qk_rope_head_dim: int = identity("Values per query head, and of the shared key, that are turned.", ge=1, le=2**16)
     v_head_dim: int = identity("Values per value head.", ge=1, le=2**16)
+    bias: bool = identity("Whether the projections to the latents and the output projection have biases.", False)
+    scale: Annotated[float, Field(gt=0.0, le=1e6)] | Literal["auto"] = identity(
+        "What scores are multiplied by; `auto` is (qk_nope_head_dim + qk_rope_head_dim)^-0.5.", "auto"
+    )
+    norm_eps: float = identity("Added to the mean square in the norms of the latents.", 1e-6, gt=0.0)
+    kernel: KernelName = numerics("The attention kernel; `auto` is `sdpa`.", "auto")
 
     def heads(self, hidden_size: int) -> Heads:
         """The heads as positions see them: the part that is turned."""
         del hidden_size
-        return Heads(self.num_heads, self.qk_rope_head_dim, "qk_rope_head_dim")
+        return Heads(self.num_heads, self.qk_rope_head_dim, "qk_rope_head_dim", "R")
 
     def views(self, num_layers: int) -> tuple[View, ...]:
         """Every layer sees the whole past."""
         return tuple("all" for _ in range(num_layers))
 
+    def largest_head(self, hidden_size: int) -> int:
+        """Values of the largest head that a kernel works with."""
+        del hidden_size
+        return max(self._query_dim, self.v_head_dim)
+
+    def asked(self, *, adds_bias: bool) -> tuple[str, ...]:
+        """The abilities that a kernel needs for it."""
+        needs = {"bias": adds_bias, "unequal": self._query_dim != self.v_head_dim}
+        return ("causal", *(ability for ability, needed in needs.items() if needed))
+
+    def row(self, *, adds_bias: bool) -> Kernel:
+        """The kernel that is used."""
+        return chosen(self.kernel, self.asked(adds_bias=adds_bias))
+
     def check(self, frame: Frame) -> Iterator[Finding]:
-        """A latent that saves nothing, and positions that cannot turn a part of a head."""
+        """Latents that save nothing, positions that cannot turn a part of a head, and what the kernel cannot do."""
+        yield from self._check_latents(frame)
+        if frame.position != "rope":
+            turned = self.qk_rope_head_dim
+            yield Finding(
+                "SPC114",
+                f"`mla` keeps {turned} values per head for rotary positions, and the positions are `{frame.position}`",
+                (At(("model", "position", "kind")), At((*_PATH, "qk_rope_head_dim"))),
+                help="use `position: {kind: rope}`",
+            )
+            return
+        largest = "v_head_dim" if self.v_head_dim > self._query_dim else "qk_nope_head_dim"
+        keys = {"unequal": (*_PATH, "v_head_dim"), "size": (*_PATH, largest)}
+        asked = self.asked(adds_bias=frame.adds_bias)
+        yield from check_kernel(self.kernel, asked, self.largest_head(frame.hidden_size), keys)
+
+    def lower(self, site: Site, view: View = "all") -> Component:
+        """Projections down to the latents and up to the heads, with a norm in between.
+
+        FLOPs are those of training, where keys and values are made for every head; the cache holds the latent and the
+        shared key.
+        """
+        del view
+        eager = self.row(adds_bias=site.adds_bias).name == "eager"
+        weights, norm = self._weights(site), self._norm(site)
+        queries, values = self.num_heads * self._query_dim, self.num_heads * self.v_head_dim
+        return Component(
+            kind="attention/mla",
+            template="model/attention/mla.py.j2",
+            values={
+                "module": "Attention",
+                "queries": f"model/attention/queries/{'compressed' if self.q_lora_rank else 'direct'}.py.j2",
+                "attend": f"model/attention/attend/{'latent_eager' if eager else 'latent_sdpa'}.py.j2",
+                "mask": f"model/mask/{'causal' if eager else 'none'}.py.j2",
+                "cache": "model/cache/latent.py.j2",
+                "bias": self.bias,
+                "scale": None if self.scale == "auto" else self.scale,
+                "dropout": site.drops.attention,
+                "norm": norm.values["module"],
+            },
+            dimensions=(site.width, *self._dimensions()),
+            weights=weights,
+            matmul_flops=matmul_flops(weights),
+            score_flops=2 * (queries + values),
+            kv_cache_values=self.kv_lora_rank + self.qk_rope_head_dim,
+            kv_cache_split=False,
+            saved=(Saved("attention input", site.hidden_size), *self._saved(site.context_length, eager=eager)),
+            uses=(norm,),
+            bias_per_layer_stack=1 if eager else 0,
+            fields=values_of(self),
+        )
+
+    @property
+    def _query_dim(self) -> int:
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    def _weights(self, site: Site) -> tuple[Weight, ...]:
+        width, init, heads = ("D", site.hidden_size), site.init, self.num_heads
+        latent, value = ("C", self.kv_lora_rank), ("N*H", heads * self.v_head_dim)
+        joint = ("(C+R)", self.kv_lora_rank + self.qk_rope_head_dim)
+        made = ("N*(M+H)", heads * (self.qk_nope_head_dim + self.v_head_dim))
+        return (
+            *self._queries(site, ("N*Q", heads * self._query_dim)),
+            *linear("kv_a_proj", joint, width, init.matrix, None, bias=self.bias),
+            Weight("kv_a_norm.weight", ("C",), (self.kv_lora_rank,), ONES),
+            *linear("kv_b_proj", made, latent, init.matrix, 0, bias=False),
+            *linear("o_proj", width, value, init.residual, 1, bias=self.bias),
+        )
+
+    def _queries(self, site: Site, query: tuple[str, int]) -> tuple[Weight, ...]:
+        width, init = ("D", site.hidden_size), site.init.matrix
+        if self.q_lora_rank is None:
+            return linear("q_proj", query, width, init, 0, bias=False)
+        latent = ("J", self.q_lora_rank)
+        return (
+            *linear("q_a_proj", latent, width, init, None, bias=self.bias),
+            Weight("q_a_norm.weight", ("J",), (self.q_lora_rank,), ONES),
+            *linear("q_b_proj", query, latent, init, 0, bias=False),
+        )
+
+    def _norm(self, site: Site) -> Component:
+        """The norm of the latents (section 3.1.2); the class of the blocks' norms where that is the same."""
+        norm = RmsNorm(kind="rmsnorm", eps=self.norm_eps)
+        over = Over(("C",), (self.kv_lora_rank,), self.kv_lora_rank)
+        return norm.lower(over, site.norm_name(norm, "LatentNorm"))
+
+    def _saved(self, context: int, *, eager: bool) -> tuple[Saved, ...]:
+        """Values are a view of what was made from the latent, so its keys are kept beside their copy with the turned
+        part.
+        """
+        heads, latents = self.num_heads, self.kv_lora_rank + (self.q_lora_rank or 0)
+        made = self.qk_nope_head_dim + self.v_head_dim
+        kept = (
+            Saved("latents before their norms", latents, 4),
+            Saved("latents", latents),
+            Saved("queries, keys, values", heads * (2 * self._query_dim + made), split=True),
+            Saved("attention output", heads * self.v_head_dim, split=True),
+        )
+        if not eager:
+            return (*kept, Saved("log-sum-exp", heads, 4, split=True))
+        # Softmax keeps its result in fp32, the sum over values a copy in the compute type.
+        return (
+            *kept,
+            Saved("scores", heads * context, 4, split=True),
+            Saved("scores", heads * context, split=True),
+        )
+
+    def _dimensions(self) -> tuple[Dimension, ...]:
+        return (
+            Dimension("N", self.num_heads, "heads"),
+            Dimension("M", self.qk_nope_head_dim, "values per query and key head that positions leave alone"),
+            Dimension("R", self.qk_rope_head_dim, "values per query head, and of the shared key, that positions turn"),
+            Dimension("Q", self._query_dim, "values per query and key head: M + R"),
+            Dimension("H", self.v_head_dim, "values per value head"),
+            Dimension("C", self.kv_lora_rank, "latent of keys and values"),
+            *((Dimension("J", self.q_lora_rank, "latent of queries"),) if self.q_lora_rank else ()),
+        )
+
+    def _check_latents(self, frame: Frame) -> Iterator[Finding]:
         latent = self.kv_lora_rank + self.qk_rope_head_dim
-        plain = self.num_heads * (self.qk_nope_head_dim + self.qk_rope_head_dim + self.v_head_dim)
+        plain = self.num_heads * (self._query_dim + self.v_head_dim)
         if latent >= plain:
             together = f"{self.kv_lora_rank:,} + {self.qk_rope_head_dim:,} of the shared key"
             yield Finding(
@@ -54,70 +199,19 @@ class Mla(Node):
                 help=f"use a `kv_lora_rank` below {plain - self.qk_rope_head_dim:,}, or `kind: mha`",
                 severity="warning",
             )
-        if frame.position != "rope":
-            turned = self.qk_rope_head_dim
-            yield Finding(
-                "SPC114",
-                f"`mla` keeps {turned} values per head for rotary positions, and the positions are `{frame.position}`",
-                (At(("model", "position", "kind")), At((*_PATH, "qk_rope_head_dim"))),
-                help="use `position: {kind: rope}`",
-            )
+        yield from self._check_queries(frame)
 
-    def lower(self, site: Site, view: View = "all") -> Component:
-        """Projections down to the latents and up to the heads, with a norm in between.
-
-        FLOPs are those of training, where keys and values are made for every head; the cache holds the latent and the
-        shared key.
-        """
-        del view
-        width, init, heads = ("D", site.hidden_size), site.init, self.num_heads
-        turned, plain = self.qk_rope_head_dim, self.qk_nope_head_dim
-        query, made = ("N*Q", heads * (plain + turned)), ("N*M", heads * (plain + self.v_head_dim))
-        latent, joint = ("R", self.kv_lora_rank), ("J", self.kv_lora_rank + turned)
-        value = ("N*H", heads * self.v_head_dim)
-        weights = (
-            *self._queries(site, query),
-            *linear("kv_a_proj", joint, width, init.matrix, None, bias=False),
-            Weight("kv_a_norm.weight", ("R",), (self.kv_lora_rank,), ONES),
-            *linear("kv_b_proj", made, latent, init.matrix, 0, bias=False),
-            *linear("o_proj", width, value, init.residual, 1, bias=False),
-        )
-        return Component(
-            kind="attention/mla",
-            dimensions=(site.width, *self._dimensions()),
-            weights=weights,
-            matmul_flops=matmul_flops(weights),
-            score_flops=2 * (query[1] + value[1]),
-            kv_cache_values=joint[1],
-            saved=(
-                Saved("attention input", site.hidden_size),
-                Saved("latents", 2 * (self.kv_lora_rank + (self.q_lora_rank or 0))),
-                Saved("queries, keys, values", 2 * query[1] + value[1], split=True),
-                Saved("attention output", value[1], split=True),
-                Saved("log-sum-exp", heads, 4, split=True),
-            ),
-            fields=values_of(self),
-        )
-
-    def _queries(self, site: Site, query: tuple[str, int]) -> tuple[Weight, ...]:
-        width, init = ("D", site.hidden_size), site.init.matrix
-        if self.q_lora_rank is None:
-            return linear("q_proj", query, width, init, 0, bias=False)
-        latent = ("P", self.q_lora_rank)
-        return (
-            *linear("q_a_proj", latent, width, init, None, bias=False),
-            Weight("q_a_norm.weight", ("P",), (self.q_lora_rank,), ONES),
-            *linear("q_b_proj", query, latent, init, 0, bias=False),
-        )
-
-    def _dimensions(self) -> tuple[Dimension, ...]:
-        turned, plain = self.qk_rope_head_dim, self.qk_nope_head_dim
-        return (
-            Dimension("N", self.num_heads, "heads"),
-            Dimension("H", self.v_head_dim, "values per value head"),
-            Dimension("Q", plain + turned, "values per query and key head"),
-            Dimension("M", plain + self.v_head_dim, "values per head made from the latent"),
-            Dimension("R", self.kv_lora_rank, "latent of keys and values"),
-            Dimension("J", self.kv_lora_rank + turned, "what is cached per token"),
-            *((Dimension("P", self.q_lora_rank, "latent of queries"),) if self.q_lora_rank else ()),
+    def _check_queries(self, frame: Frame) -> Iterator[Finding]:
+        rank, width, made = self.q_lora_rank, frame.hidden_size, self.num_heads * self._query_dim
+        over = (rank or 0) * (width + made)
+        if rank is None or over < width * made:
+            return
+        largest = (width * made - 1) // (width + made)
+        below = f"use a `q_lora_rank` of at most {largest:,}, or " if largest else ""
+        yield Finding(
+            "SPC128",
+            f"queries over a latent of {rank:,} take {over:,} weights, and {width * made:,} without it",
+            (At((*_PATH, "q_lora_rank")), At(("model", "hidden_size")), At((*_PATH, "num_heads"))),
+            help=f"{below}leave `q_lora_rank` out",
+            severity="warning",
         )

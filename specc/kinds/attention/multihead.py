@@ -11,13 +11,13 @@ from pydantic import Field
 
 from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension, Saved
-from specc.kinds.attention.kernels import ABILITIES, AUTO, Kernel, KernelName, able, kernel, lacking
+from specc.kinds.attention.kernel_check import check_kernel
+from specc.kinds.attention.kernels import Kernel, KernelName, chosen
 from specc.kinds.attention.projections import lowered
 from specc.kinds.norm import Norm
 from specc.kinds.numbers import either, nearest_multiples
 from specc.kinds.site import Frame, HeadDim, Heads, Site
 from specc.spec.base import Node, identity, numerics, section
-from specc.spec.no_code import no_code
 
 View = Literal["all", "local", "global"]
 """What the queries of a layer see: the same in every layer, or as the pattern says."""
@@ -86,6 +86,10 @@ class MultiHead(Node):
             return Heads(self.num_heads, hidden_size // self.num_heads, "num_heads")
         return Heads(self.num_heads, self.head_dim, "head_dim")
 
+    def largest_head(self, hidden_size: int) -> int:
+        """Values of the largest head that a kernel works with."""
+        return self.heads(hidden_size).head_dim
+
     @property
     @abstractmethod
     def key_letter(self) -> str:
@@ -115,8 +119,7 @@ class MultiHead(Node):
 
     def row(self, *, adds_bias: bool) -> Kernel:
         """The kernel that is used: `auto` is the first with code that can do all that is asked."""
-        rows = able(self.asked(adds_bias=adds_bias)) if self.kernel == "auto" else ()
-        return next((row for row in rows if row.emitted), kernel(self.kernel))
+        return chosen(self.kernel, self.asked(adds_bias=adds_bias))
 
     def views(self, num_layers: int) -> tuple[View, ...]:
         """What each layer sees, in order."""
@@ -154,6 +157,7 @@ class MultiHead(Node):
                 "sees": f"model/attention/view/{'window' if seen else 'past'}.py.j2",
                 "attend": f"model/attention/attend/{attend}.py.j2",
                 "mask": f"model/mask/{mask}.py.j2",
+                "cache": "model/cache/heads.py.j2",
                 "softcap": self.logit_softcap,
                 "sinks": self.sinks,
                 "scale": None if self.scale == "auto" else self.scale,
@@ -237,42 +241,15 @@ class MultiHead(Node):
             )
 
     def _check_kernel(self, frame: Frame) -> Iterator[Finding]:
-        row, asked = self.row(adds_bias=frame.adds_bias), self.asked(adds_bias=frame.adds_bias)
         heads = self.heads(frame.hidden_size)
-        head_dim = heads.head_dim
-        others = able(asked, head_dim=head_dim)
-        help_text = _instead(others)
         keys = {
             "window": (*_PATH, "window"),
             "softcap": (*_PATH, "logit_softcap"),
             "sinks": (*_PATH, "sinks"),
             "bias": ("model", "position"),
+            "size": (*_PATH, heads.written),
         }
-        for ability in lacking(row, asked):
-            cell = row.abilities[ability]
-            at = (At(keys[ability]), *self._at_kernel())
-            notes = (f"{cell.how} ({cell.source})",)
-            yield Finding("SPC110", f"kernel `{row.name}` cannot {ABILITIES[ability]}", at, notes, help_text)
-        if row.max_head_dim is not None and head_dim > row.max_head_dim:
-            headline = f"kernel `{row.name}` takes heads of up to {row.max_head_dim} values, and these have {head_dim}"
-            at = (*self._at_kernel(), At((*_PATH, heads.written)))
-            yield Finding("SPC110", headline, at, (row.runs_on,), help_text)
-        if not row.emitted:
-            yield no_code(f"the attention kernel `{row.name}`", self._at_kernel(), help_text)
-
-    def _at_kernel(self) -> tuple[At, ...]:
-        return () if self.kernel == "auto" else (At((*_PATH, "kernel")),)
-
-
-def _instead(others: tuple[Kernel, ...]) -> str | None:
-    """The first kernel that can, and what else can where that one is the slow one."""
-    if not others:
-        return None
-    without = [f"`{row.name}`" for row in others[1:] if not row.emitted]
-    if others[0].name == AUTO or not without:
-        return f"use `kernel: {others[0].name}`"
-    have = "have" if len(without) > 1 else "has"
-    return f"use `kernel: {others[0].name}`; {' and '.join(without)} can too, and {have} no code yet"
+        yield from check_kernel(self.kernel, self.asked(adds_bias=frame.adds_bias), heads.head_dim, keys)
 
 
 def _mask(window: int | None, *, adds_bias: bool, eager: bool) -> str:
