@@ -8,27 +8,27 @@ from specc import driver
 from tests.compiling import TINY
 from tests.conftest import Specc
 
-EXPERTS = "model.ffn={kind: moe, num_experts: 8, experts_per_token: 2, intermediate_size: 64}"
+SCALED = "model.position={kind: rope, original_context_length: 64, scaling: {kind: dynamic, factor: 2}}"
 
 
 def test_a_choice_without_code_is_a_note_and_planned() -> None:
-    outcome = driver.check(TINY, (EXPERTS,))
+    outcome = driver.check(TINY, (SCALED,))
     assert [(found.code, found.severity) for found in outcome.diagnostics] == [("SPC813", "note")]
     assert outcome.plan is not None
     assert outcome.plan.stages[0].step_time_s is not None
 
 
 def test_it_is_an_error_where_code_is_asked_for() -> None:
-    outcome = driver.check(TINY, (EXPERTS,), wishes=driver.Wishes(emitting=True))
+    outcome = driver.check(TINY, (SCALED,), wishes=driver.Wishes(emitting=True))
     assert [(found.code, found.severity) for found in outcome.diagnostics] == [("SPC813", "error")]
     assert outcome.plan is None
 
 
 def test_compile_and_run_refuse_it_and_write_nothing(specc: Specc, tmp_path: Path) -> None:
     for command in ("compile", "run"):
-        said = specc(command, str(TINY), "--set", EXPERTS)
+        said = specc(command, str(TINY), "--set", SCALED)
         assert said.code == 1
-        assert said.err.startswith("error[SPC813]: this version of specc emits no code for `model.ffn` of kind `moe`")
+        assert said.err.startswith("error[SPC813]: this version of specc emits no code for `model.position.scaling` of kind `dynamic`")
     assert not list(tmp_path.iterdir())
-    assert specc("check", str(TINY), "--set", EXPERTS).code == 0
-    assert specc("plan", str(TINY), "--set", EXPERTS).code == 0
+    assert specc("check", str(TINY), "--set", SCALED).code == 0
+    assert specc("plan", str(TINY), "--set", SCALED).code == 0

@@ -9,6 +9,7 @@ from tests.compiling import TINY
 
 HEADS = "kind: gqa, num_heads: 4, num_kv_heads: 2"
 MLA = "kind: mla, num_heads: 4, qk_nope_head_dim: 16, qk_rope_head_dim: 8, v_head_dim: 16"
+EXPERTS = "kind: moe, num_experts: 8, intermediate_size: 64"
 GPT2 = "tokenizer={kind: pretrained, path: gpt2, vocab_size: 50257, end_of_document: 50256}"
 
 # Overrides, the code, the headline, and overrides that follow the help.
@@ -109,6 +110,41 @@ MISTAKES: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
         "60 experts do not divide into 61 groups",
         ("model.ffn.num_groups=60",),
     ),
+    (f"model.ffn={{{EXPERTS}, num_groups: 4, groups_per_token: 1, experts_per_token: 3}}",): (
+        "SPC108",
+        "top-3 routing needs at least 3 experts, and 1 of 4 groups hold 2",
+        ("model.ffn.groups_per_token=2",),
+    ),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, dense: {{layers: [0, 2], intermediate_size: 64}}}}",): (
+        "SPC130",
+        "layer 2 is to be dense, and the last one is 1",
+        ("model.ffn.dense.layers=[0]",),
+    ),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, dense: {{layers: [1, 0], intermediate_size: 64}}}}",): (
+        "SPC131",
+        "all 2 layers are dense, and none has experts",
+        ("model.ffn.dense.layers=[0]",),
+    ),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, num_groups: 4, groups_per_token: 5}}",): (
+        "SPC132",
+        "a token may use 5 groups of experts, and there are 4",
+        ("model.ffn.groups_per_token=4",),
+    ),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, num_groups: 8, groups_per_token: 4, group_score: top2_sum}}",): (
+        "SPC133",
+        "the score of a group is the sum of its best 2 experts, and a group has 1",
+        ("model.ffn.group_score=max",),
+    ),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, shared_gate: true}}",): (
+        "SPC134",
+        "`shared_gate` says something of shared experts, and there are 0",
+        ("model.ffn.num_shared_experts=1",),
+    ),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, shared_intermediate_size: 80}}",): (
+        "SPC134",
+        "`shared_intermediate_size` says something of shared experts, and there are 0",
+        ("model.ffn.num_shared_experts=1",),
+    ),
     (f"model.attention={{{MLA}, kv_lora_rank: 152}}",): (
         "SPC112",
         "a latent of 160 values caches no less than plain heads (160)",
@@ -164,6 +200,10 @@ LEGAL = (
     ("model.position={kind: rope, original_context_length: 8, scaling: {kind: llama3, factor: 8}}",),
     (f"model.attention={{{HEADS}, window: 8}}", "model.position={kind: alibi}"),
     ("cluster.device=h100_sxm",),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, balancing: {{kind: bias}}}}",),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, scoring: sigmoid, balancing: {{kind: loss}}}}",),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, num_groups: 4, groups_per_token: 4}}",),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 2, dense: {{layers: [0, 0], intermediate_size: 64}}}}",),
 )
 
 
