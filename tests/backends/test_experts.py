@@ -289,3 +289,36 @@ def test_plain_and_gated_feed_forwards_are_their_formulas(approximate: str, tmp_
         up = ffn.up_proj(x)
         inner = formula(ffn.gate_proj(x)) * up if "glu" in kind else formula(up)
         torch.testing.assert_close(ffn(x), ffn.down_proj(inner), atol=1e-6, rtol=1e-5)
+
+
+KEPT = (
+    *(f"kind: {kind}, intermediate_size: 256" for kind in ("relu", "squared_relu", "gelu", "swiglu", "geglu", "reglu")),
+    f"{SIZES}",
+    f"{SIZES}, num_shared_experts: 1, shared_gate: true, balancing: {{kind: loss}}",
+    f"{SIZES}, activation: clamped_swiglu, bias: true, router_bias: true",
+    f"{SIZES}, scoring: sigmoid, num_groups: 4, groups_per_token: 2, balancing: {{kind: bias}}",
+)
+
+
+@pytest.mark.parametrize("ffn", KEPT)
+def test_what_a_feed_forward_keeps_for_its_backward_pass_is_what_it_says(ffn: str, tmp_path: Path) -> None:
+    """As PyTorch's autograd hands it to be saved, each storage once and parameters left out."""
+    plan = compiling.planned(f"model.ffn={{{ffn}}}")
+    component = plan.experiment.model.layers[0].part("ffn")
+    generated = compiling.module(compiling.files(plan)["model.py"], tmp_path)
+    block = getattr(generated, component.values["module"])()
+    own = {value.untyped_storage().data_ptr() for value in block.parameters()}
+    kept: dict[int, tuple[int, Tensor]] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), value)
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        output = block(torch.randn(2, 64, D, requires_grad=True))
+    found = sum(size for size, _ in kept.values()) / 128
+    said = sum(part.per_token * (part.bytes_each or 4) for part in component.saved)
+    assert output.shape == (2, 64, D)
+    assert found == pytest.approx(said, rel=0.02 if "moe" not in ffn else 0.1), (found, said)

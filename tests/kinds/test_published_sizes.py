@@ -1,4 +1,4 @@
-"""Kinds without code are held to what is published of models that have them, and to transformers' own modules."""
+"""Experts and latent attention are held to published sizes of models that have them, and to transformers' modules."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ def test_the_cache_of_deepseek_v2_is_as_small_as_published() -> None:
 
 
 def test_latent_attention_and_shared_experts_together_are_deepseek_v2_of_transformers() -> None:
-    """The settings of DeepSeek-V2-Lite, but experts in the first layer too."""
+    """DeepSeek-V2-Lite: 15.7 B parameters, 2.4 B active (arXiv:2405.04434, appendix B)."""
     from transformers import DeepseekV2Config, DeepseekV2ForCausalLM
 
     config = DeepseekV2Config(
         vocab_size=102400, hidden_size=2048, num_hidden_layers=27, num_attention_heads=16, num_key_value_heads=16,
         kv_lora_rank=512, q_lora_rank=None, qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128,
         n_routed_experts=64, n_shared_experts=2, num_experts_per_tok=6, moe_intermediate_size=1408,
-        first_k_dense_replace=0,
+        intermediate_size=10944, first_k_dense_replace=1,
     )  # fmt: skip
     with torch.device("meta"):
         judge = DeepseekV2ForCausalLM(config)
@@ -137,6 +137,55 @@ def test_latent_attention_and_shared_experts_together_are_deepseek_v2_of_transfo
         "model.vocab_size=102400",
         "model.tie_embeddings=false",
         f"model.attention={DEEPSEEK_V2_LITE}",
-        f"model.ffn={{kind: moe, {experts}}}",
+        f"model.ffn={{kind: moe, {experts}, dense: {{layers: [0], intermediate_size: 10944}}}}",
     )
     assert ours.parameters == count(judge)
+    assert ours.parameters / 1e9 == pytest.approx(15.7, abs=0.05)
+    # The published figure leaves the token table out: a row of it is looked up, not multiplied.
+    assert (ours.active_parameters - ours.embedding_parameters) / 1e9 == pytest.approx(2.4, abs=0.1)
+
+
+def test_deepseek_v3_has_its_published_parameters() -> None:
+    """671 B parameters, of which 37 B are active (arXiv:2412.19437, section 4.2)."""
+    experts = "num_experts: 256, experts_per_token: 8, num_shared_experts: 1, intermediate_size: 2048, scoring: sigmoid"
+    groups = "num_groups: 8, groups_per_token: 4, group_score: top2_sum, balancing: {kind: bias}"
+    ours = model(
+        "model.hidden_size=7168",
+        "model.num_layers=61",
+        "model.vocab_size=129280",
+        "model.tie_embeddings=false",
+        f"model.attention={DEEPSEEK_V2}",
+        f"model.ffn={{kind: moe, {experts}, {groups}, dense: {{layers: [0, 1, 2], intermediate_size: 18432}}}}",
+        "stages.pretrain.parallelism={tensor_parallel_size: 2}",
+    )
+    assert ours.parameters / 1e9 == pytest.approx(671, abs=0.5)
+    assert ours.active_parameters / 1e9 == pytest.approx(37, abs=0.6)
+
+
+def test_qwen3_30b_has_its_published_parameters() -> None:
+    """30.5 B parameters, of which 3.3 B are active (the release's model card; Qwen Team 2025, arXiv:2505.09388)."""
+    ours = model(
+        "model.hidden_size=2048",
+        "model.num_layers=48",
+        "model.vocab_size=151936",
+        "model.tie_embeddings=false",
+        "model.attention={kind: gqa, num_heads: 32, num_kv_heads: 4, head_dim: 128, qk_norm: {kind: rmsnorm}}",
+        "model.ffn={kind: moe, num_experts: 128, experts_per_token: 8, intermediate_size: 768}",
+    )
+    assert ours.parameters / 1e9 == pytest.approx(30.5, abs=0.05)
+    assert ours.active_parameters / 1e9 == pytest.approx(3.3, abs=0.06)
+
+
+def test_gpt_oss_20b_has_its_published_parameters() -> None:
+    """20.91 B parameters, of which 3.61 B are active, the token table not counted (arXiv:2508.10925, table 1)."""
+    experts = "num_experts: 32, experts_per_token: 4, intermediate_size: 2880"
+    ours = model(
+        "model.hidden_size=2880",
+        "model.num_layers=24",
+        "model.vocab_size=201088",
+        "model.tie_embeddings=false",
+        "model.attention={kind: gqa, num_heads: 64, num_kv_heads: 8, head_dim: 64, bias: all, sinks: true}",
+        f"model.ffn={{kind: moe, {experts}, activation: clamped_swiglu, bias: true, router_bias: true}}",
+    )
+    assert ours.parameters / 1e9 == pytest.approx(20.91, abs=0.005)
+    assert (ours.active_parameters - ours.embedding_parameters) / 1e9 == pytest.approx(3.61, abs=0.005)

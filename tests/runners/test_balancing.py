@@ -57,7 +57,9 @@ def loads(model: Any) -> Tensor:
     """Share of the choices that each expert gets, [layers, E]."""
     counts: list[Tensor] = []
     hooks = [
-        block.ffn.router.register_forward_hook(lambda _, __, made: counts.append(made[0].flatten().bincount(minlength=8)))
+        block.ffn.router.register_forward_hook(
+            lambda _, __, made: counts.append(made[0].flatten().bincount(minlength=8))
+        )
         for block in model.layers
     ]
     model.eval()

@@ -120,13 +120,13 @@ class Moe(Node):
     def _saved(self, site: Site) -> tuple[Saved, ...]:
         """The router's input and scores in fp32, and of each expert of a token the following.
 
-        Its copy of the token, the inner values, and what it makes of them, which its weight multiplies.
+        Its copy of the token, the inner values, what it makes of them, and that times its weight (`index_add` keeps it).
         """
         width, chosen, shared = site.hidden_size, self.experts_per_token, self._shared
         return (
             Saved("feed-forward input", width),
             Saved("router input and scores", width + self.num_experts, 4),
-            Saved("tokens before and after their experts", 2 * chosen * width),
+            Saved("tokens before and after their experts, and weighted", 3 * chosen * width),
             *inner_saved(site, chosen * self.intermediate_size, _KEPT[self.activation]),
             *(inner_saved(site, shared.size) if shared else ()),
             *((Saved("shared experts before their gate", width),) if self.shared_gate else ()),
