@@ -53,7 +53,7 @@ def _ends(model: ir.Model, head: Any) -> dict[str, Any]:
     multiplier = model.head.values["multiplier"]
     return {
         "embedding_norm": norms.get("embedding_norm"),
-        "embedding_multiplier": model.values["embedding_multiplier"],
+        "embedding_multiplier": _unless_one(model.values["embedding_multiplier"]),
         "embedding_dropout": model.values["embedding_dropout"],
         "final_norm": norms.get("norm"),
         "head": head,
@@ -91,12 +91,17 @@ def _block(model: ir.Model, order: Any, signature: str, arguments: str) -> str:
         "layers": order,
         **_regulation(model),
         "norm": _made(norms[0]),
-        "multiplier": model.values["residual_multiplier"],
+        "multiplier": _unless_one(model.values["residual_multiplier"]),
         "dropout": model.values["residual_dropout"],
         "signature": signature,
         "arguments": arguments,
     }
     return templates.render(f"model/block/{model.values['block']}.py.j2", holes).strip("\n")
+
+
+def _unless_one(factor: float) -> float | None:
+    """A factor that changes something."""
+    return None if factor == 1 else factor
 
 
 def _by_module(model: ir.Model, name: str) -> tuple[ir.Component, ...]:

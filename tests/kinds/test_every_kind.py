@@ -250,7 +250,8 @@ def test_a_token_sees_its_past_only_and_a_cache_changes_nothing(architecture: Ar
         after = model(changed)
         cache = generated.Cache(2, 17, next(model.parameters()))
         steps = [model(ids[:, :5], cache), *(model(ids[:, t : t + 1], cache) for t in range(5, 17))]
-    assert torch.equal(full[:, :11], after[:, :11])
+    # Experts multiply as many tokens as chose them, and a product of other sizes may round otherwise.
+    torch.testing.assert_close(full[:, :11], after[:, :11], atol=1e-6 if "moe" in str(architecture) else 0, rtol=0)
     assert not torch.allclose(full[:, 11:], after[:, 11:])
     torch.testing.assert_close(torch.cat(steps, dim=1), full, atol=1e-5, rtol=0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from specc.ir.component import ZEROS, Component, Dimension, Saved, Weight
 from specc.kinds.linear import linear, matmul_flops
@@ -28,17 +28,7 @@ def lowered(attention: MultiHead, site: Site, view: View) -> Component:
     return Component(
         kind=f"attention/{attention.kind}",
         template="model/attention/heads.py.j2",
-        values={
-            "docstring": attention.cited,
-            "qkv_bias": attention.bias != "none",
-            "out_bias": attention.bias == "all",
-            "clip": attention.clip_qkv,
-            "norms": norms[0].values if norms else None,
-            "key_norm": norms[1].values if norms else None,
-            "project": f"model/attention/project/{_projected(attention)}.py.j2",
-            "sinks": attention.sinks,
-            **scores.values,
-        },
+        values={**_holes(attention, norms), **scores.values},
         dimensions=(site.width, *_dimensions(attention, head_dim), *scores.dimensions),
         weights=weights,
         matmul_flops=sum(matmul_flops((weight,)) for weight in weights if weight.name.endswith("_proj.weight")),
@@ -55,6 +45,19 @@ def lowered(attention: MultiHead, site: Site, view: View) -> Component:
         bias_per_layer_stack=scores.bias_per_layer_stack,
         fields=values_of(attention),
     )
+
+
+def _holes(attention: MultiHead, norms: tuple[Component, ...]) -> dict[str, Any]:
+    return {
+        "docstring": attention.cited,
+        "qkv_bias": attention.bias != "none",
+        "out_bias": attention.bias == "all",
+        "clip": attention.clip_qkv,
+        "norms": norms[0].values if norms else None,
+        "key_norm": norms[1].values if norms else None,
+        "project": f"model/attention/project/{_projected(attention)}.py.j2",
+        "sinks": attention.sinks,
+    }
 
 
 def _projections(attention: MultiHead, site: Site, query: tuple[str, int], key: tuple[str, int]) -> tuple[Weight, ...]:
