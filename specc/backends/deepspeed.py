@@ -41,9 +41,9 @@ def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
         "fp16": _fp16(work),
         "data_types": {"grad_accum_dtype": "fp32" if layout.fp32_gradients else work.precision},
         "zero_optimization": _zero(plan.experiment.model, layout),
-        "zero_allow_untested_optimizer": _needs_rules(work),
+        "zero_allow_untested_optimizer": _needs_rules(work, plan.experiment.model),
         "zero_force_ds_cpu_optimizer": False,
-        **_optimizer(work, plan.cluster.device),
+        **_optimizer(work, plan),
         "activation_checkpointing": {
             "partition_activations": False,
             "cpu_checkpointing": False,
@@ -103,15 +103,15 @@ def _fp16(work: ir.Training) -> dict[str, Any]:
     }
 
 
-def _needs_rules(work: ir.Training) -> bool:
+def _needs_rules(work: ir.Training, model: ir.Model) -> bool:
     """Whether the program must hand over its own optimizer: DeepSpeed's configuration knows one for all weights."""
-    return len(work.rules) > 1 or work.optimizer.fields["kind"] != "adamw"
+    return len(work.rules) > 1 or model.has_own_rates or work.optimizer.fields["kind"] != "adamw"
 
 
-def _optimizer(work: ir.Training, device: ir.Device) -> dict[str, Any]:
-    if _needs_rules(work):
+def _optimizer(work: ir.Training, plan: ir.Plan) -> dict[str, Any]:
+    if _needs_rules(work, plan.experiment.model):
         return {}
-    return {"optimizer": {"type": "AdamW", "params": _adamw(work.optimizer, device)}}
+    return {"optimizer": {"type": "AdamW", "params": _adamw(work.optimizer, plan.cluster.device)}}
 
 
 def _adamw(optimizer: ir.Component, device: ir.Device) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from specc import ir
 from specc.backends import deepspeed, templates
@@ -13,6 +13,7 @@ from specc.backends.artifact import Artifact
 from specc.backends.notice import notice
 
 KIND = "pretrain"
+T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,22 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
 
 def rules(model: ir.Model) -> tuple[Rule, ...]:
     """Few patterns that give every weight its distribution: exceptions first, the most common one last."""
-    drawn = {weight.name: weight.init for weight in model.weights()}
-    usual = Counter(drawn.values()).most_common(1)[0][0]
-    alike: dict[str, set[ir.Initialisation]] = {}
-    for name, init in drawn.items():
+    return tuple(Rule(*found) for found in _patterns({weight.name: _draw(weight.init) for weight in model.weights()}))
+
+
+def _patterns(values: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
+    """Few patterns over names that give every name its value: exceptions first, `*` with the most common one last."""
+    usual = Counter(values.values()).most_common(1)[0][0]
+    alike: dict[str, set[T]] = {}
+    for name, value in values.items():
         for suffix in _suffixes(name):
-            alike.setdefault(suffix, set()).add(init)
-    found: dict[str, str] = {}
-    for name, init in drawn.items():
-        if init != usual:
-            found.setdefault(_pattern(name, alike), _draw(init))
-    return (*(Rule(pattern, draw) for pattern, draw in found.items()), Rule("*", _draw(usual)))
+            alike.setdefault(suffix, set()).add(value)
+    found = {_pattern(name, alike): value for name, value in values.items() if value != usual}
+    return (*found.items(), ("*", usual))
 
 
-def _pattern(name: str, alike: Mapping[str, set[ir.Initialisation]]) -> str:
-    """The most general suffix of a name that only weights of the same distribution have."""
+def _pattern(name: str, alike: Mapping[str, set[T]]) -> str:
+    """The most general suffix of a name that only names with the same value have."""
     return next((f"*{suffix}" for suffix in _suffixes(name) if len(alike[suffix]) == 1), name)
 
 
@@ -109,7 +111,14 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
 
 
 def _optimizer(work: ir.Training, model: ir.Model) -> str:
-    """One optimizer for all weights as a function, rules as a table."""
+    """One optimizer for all weights as a function; rules and rates of their own (muP) as a table."""
+    if model.has_own_rates:
+        (rule,) = work.rules
+        rates = _patterns({weight.name: weight.init.rate for weight in model.weights()})
+        own = (replace(rule, match=match, learning_rate_scale=rate) for match, rate in rates)
+        return templates.render(
+            "train/optimizer/rules.py.j2", {"rules": tuple(Line(rule.match, _settings(rule)) for rule in own)}
+        )
     if len(work.rules) == 1 and work.optimizer.template is not None:
         return _rendered(work.optimizer)
     *written, rest = work.rules

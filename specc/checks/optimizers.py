@@ -46,6 +46,20 @@ def check_muon(experiment: Experiment) -> Iterator[Finding]:
             yield _tables(stage, work, tables, _help(work, tables, spared))
 
 
+def check_own_rates(experiment: Experiment) -> Iterator[Finding]:
+    """Rates that the parametrisation gives, beside rates that rules or another optimizer give."""
+    if not experiment.model.has_own_rates:
+        return
+    for stage, _ in _with_rules(experiment):
+        yield Finding(
+            "SPC121",
+            "`mup` gives hidden matrices their learning rate, and so does the optimizer",
+            (At(("stages", stage.name, "optimizer")), At(("model", "init", "kind"))),
+            ("its rates are derived for one AdamW over all weights (arXiv:2203.03466, table 8)",),
+            help="use `optimizer: {kind: adamw}` without rules, or `init: {kind: depth_scaled}`",
+        )
+
+
 def check_engine_rules(plan: Plan) -> Iterator[Finding]:
     """Rules that the configuration of an engine has no words for."""
     for stage, work in _with_rules(plan.experiment):

@@ -23,6 +23,8 @@ class Initialisation:
 
     distribution: Literal["normal", "ones", "zeros"]
     std: float = 0.0
+    rate: float = 1.0
+    """Learning rate as a multiple of the optimizer's; other than 1 under muP only."""
 
 
 ONES = Initialisation("ones")

@@ -134,6 +134,11 @@ class Model:
         return Regulation(losses[0] if losses else None, any(each.after_step for each in found))
 
     @property
+    def has_own_rates(self) -> bool:
+        """Whether some weights learn at another rate than the optimizer's."""
+        return any(weight.init.rate != 1.0 for _, _, part in self.counted() for weight in part.weights)
+
+    @property
     def whole_kv_cache_values_per_token(self) -> int:
         """Of those, what every tensor-parallel rank keeps whole."""
         return sum(count * part.kv_cache_values for count, _, part in self.counted() if not part.kv_cache_split)

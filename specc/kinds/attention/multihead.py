@@ -160,7 +160,7 @@ class MultiHead(Node):
                 "cache": "model/cache/heads.py.j2",
                 "softcap": self.logit_softcap,
                 "sinks": self.sinks,
-                "scale": None if self.scale == "auto" else self.scale,
+                "scale": site.init.score_scale(site.heads.head_dim) if self.scale == "auto" else self.scale,
                 "dropout": site.drops.attention,
                 "kv": kv,
                 "period": tuple("LocalAttention" if word == "L" else "GlobalAttention" for word in self.pattern or ""),

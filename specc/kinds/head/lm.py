@@ -24,13 +24,13 @@ class Lm(Node):
     def lower(self, site: Site, *, tied: bool) -> Component:
         """A matrix of vocabulary by width, unless it is the embedding's."""
         sizes = (site.vocab_size, site.hidden_size)
-        matrix = () if tied else (Weight("weight", ("V", "D"), sizes, site.init.matrix, 0),)
+        matrix = () if tied else (Weight("weight", ("V", "D"), sizes, site.init.head, 0),)
         bias = (Weight("bias", ("V",), sizes[:1], ZEROS, 0),) if self.bias else ()
         template = ("tied_bias" if self.bias else "tied") if tied else "lm"
         return Component(
             f"head/{template}",
             f"model/head/{template}.py.j2",
-            values={"bias": self.bias, "multiplier": self.multiplier, "softcap": self.softcap},
+            values={"bias": self.bias, "multiplier": self.multiplier * site.init.logits, "softcap": self.softcap},
             weights=(*matrix, *bias),
             matmul_flops=2 * sizes[0] * sizes[1],
             saved=(Saved("head input", site.hidden_size),),

@@ -14,8 +14,9 @@ class DepthScaled(Node):
     kind: Literal["depth_scaled"] = identity("The choice.")
     std: float = identity("Standard deviation of the other matrices.", 0.02, gt=0.0)
 
-    def scheme(self, num_layers: int) -> InitScheme:
+    def scheme(self, num_layers: int, hidden_size: int) -> InitScheme:
         """Two residual writes a block: attention and feed-forward."""
+        del hidden_size
         drawn = Initialisation("normal", self.std)
         residual = Initialisation("normal", self.std / math.sqrt(2 * num_layers))
-        return InitScheme(embedding=drawn, matrix=drawn, residual=residual)
+        return InitScheme(embedding=drawn, matrix=drawn, head=drawn, residual=residual)

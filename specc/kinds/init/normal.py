@@ -13,8 +13,8 @@ class Normal(Node):
     kind: Literal["normal"] = identity("The choice.")
     std: float = identity("Standard deviation.", 0.02, gt=0.0)
 
-    def scheme(self, num_layers: int) -> InitScheme:
+    def scheme(self, num_layers: int, hidden_size: int) -> InitScheme:
         """The same distribution for all; depth plays no part."""
-        del num_layers
+        del num_layers, hidden_size
         drawn = Initialisation("normal", self.std)
-        return InitScheme(embedding=drawn, matrix=drawn, residual=drawn)
+        return InitScheme(embedding=drawn, matrix=drawn, head=drawn, residual=drawn)

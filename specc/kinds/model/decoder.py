@@ -120,7 +120,7 @@ class Decoder(Node):
             self.num_layers,
             self.context_length,
             vocab_size,
-            self.init.scheme(self.num_layers),
+            self.init.scheme(self.num_layers, self.hidden_size),
             self.attention.heads(self.hidden_size),
             self.position.adds_bias,
             self.norm,
