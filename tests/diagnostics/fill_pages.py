@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from specc.diagnostics import pages
-from tests.diagnostics.test_pages import FENCES
+from tests.diagnostics.test_pages import FENCES, write
 
 FOLDER = Path(pages.__file__).parent
 
@@ -20,10 +20,10 @@ def fill(code: str) -> None:
     """Replace the expected output of one page by what its command says about its first spec."""
     path = FOLDER / f"{code}.md"
     text = path.read_text(encoding="utf-8")
-    bad, shown, _ = FENCES.findall(text)
+    (language, bad), (_, shown), _ = FENCES.findall(text)
     command = shown.partition("\n")[0]
     with TemporaryDirectory() as folder:
-        (Path(folder) / "spec.yaml").write_text(bad, encoding="utf-8")
+        write(Path(folder), language, bad)
         arguments = command.removeprefix("$ specc ").split()
         done = subprocess.run(
             [sys.executable, "-m", "specc", *arguments], cwd=folder, capture_output=True, text=True, check=False

@@ -10,7 +10,9 @@ import pytest
 from specc.diagnostics import pages
 from tests.conftest import ROOT, Specc
 
-FENCES = re.compile(r"```(?:yaml|text)\n(.*?)```", re.DOTALL)
+FENCES = re.compile(r"```(yaml|json|text)\n(.*?)```", re.DOTALL)
+FILES = {"yaml": "spec.yaml", "json": "checkpoint/config.json"}
+"""Where an example stands: a spec, or the config of a checkpoint that is imported."""
 # A bug in specc has no spec that shows it.
 WITHOUT_PAGE = {"SPC901"}
 CUT = "...\n"
@@ -27,10 +29,10 @@ def test_the_codes_that_are_documented_are_those_that_exist() -> None:
 def test_a_page_shows_what_specc_says(code: str, specc: Specc, tmp_path: Path) -> None:
     page = pages.page(code)
     assert page is not None
-    bad, shown, good = FENCES.findall(page)
+    (language, bad), (_, shown), (_, good) = FENCES.findall(page)
     command, _, expected = shown.partition("\n")
     arguments = command.removeprefix("$ specc ").split()
-    (tmp_path / "spec.yaml").write_text(bad, encoding="utf-8")
+    write(tmp_path, language, bad)
     said = specc(*arguments)
     expected = expected.strip("\n")
     if expected.startswith(CUT):
@@ -38,10 +40,17 @@ def test_a_page_shows_what_specc_says(code: str, specc: Specc, tmp_path: Path) -
     else:
         assert said.err.strip("\n") == expected
     assert said.code == (1 if "error[" in expected else 0)
-    (tmp_path / "spec.yaml").write_text(good, encoding="utf-8")
-    mended = specc("check", "spec.yaml")
+    write(tmp_path, language, good)
+    mended = specc("check", "spec.yaml") if language == "yaml" else specc(*arguments)
     assert mended.code == 0
     assert code not in mended.err
+
+
+def write(folder: Path, language: str, text: str) -> None:
+    """Put an example where its command looks for it."""
+    path = folder / FILES[language]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def test_explain_prints_the_page_and_lists_the_codes(specc: Specc) -> None:

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "reference": {"spec", "source", "diagnostics", "resources"},
     "starting": {"spec", "source", "diagnostics", "resources"},
     "api": {"driver", "spec", "source", "ir", "writing"},
+    "huggingface": {"diagnostics"},
     "fixing": {"diagnostics", "driver", "resources", "source"},
     "settings_diff": set(),
     "store": {"manifest", "settings_diff"},
