@@ -120,7 +120,7 @@ class Moe(Node):
     def _saved(self, site: Site) -> tuple[Saved, ...]:
         """The router's input and scores in fp32, and of each expert of a token the following.
 
-        Its copy of the token, the inner values, what it makes of them, and that times its weight, which `index_add` keeps.
+        Its copy of the token, the inner values, what it makes of them, and that times its weight (for `index_add`).
         """
         width, chosen, shared = site.hidden_size, self.experts_per_token, self._shared
         return (
