@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from runners import checkpoint, facts
 from runners.batches import Batches, training_batches, validation_windows
@@ -23,6 +23,7 @@ from runners.data import DataSet
 from runners.errors import RunError
 from runners.events import EventWriter, has_finished
 from runners.init import Rules, initialise
+from runners.objective import Causal, Examples, Objective, training_examples, validation_examples
 from runners.progress import TrainingProgress, clock
 from runners.run import Run, Stopped, console, execute, open_data, recorded
 from runners.sampling import generate
@@ -38,6 +39,7 @@ from runners.torch_engine import (
 )
 
 SAMPLE_TEMPERATURE = 0.8
+CAUSAL = Causal()
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 """The keyboard, a scheduler that preempts, and Slurm's warning before the time limit."""
 
@@ -78,6 +80,8 @@ class Pretraining:
     """What the model's `auxiliary_loss()` is multiplied by and added to the loss; None where it has none."""
     after_step: bool = False
     """Whether the model's `after_step()` follows each step of the optimizer."""
+    objective: Objective = CAUSAL
+    """What is predicted."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,7 @@ def _build(recipe: Recipe, place: torch.device) -> TorchEngine:
         None if isinstance(scale, str) else scale,
         settings.auxiliary_loss,
         settings.after_step,
+        settings.objective.loss,
     )
 
 
@@ -231,9 +236,10 @@ def _training(
     found: checkpoint.Checkpoint | None,
 ) -> _Training:
     settings = recipe.settings
-    batches = training_batches(data, settings.seed, settings.context_length, settings.global_batch_size)
+    window = settings.objective.window(settings.context_length)
+    batches = training_batches(data, settings.seed, window, settings.global_batch_size)
     count = settings.validation_batches * settings.global_batch_size
-    held_out = validation_windows(data, settings.context_length, count)
+    held_out = validation_examples(settings.objective, validation_windows(data, window, count), settings.seed)
     text = tokenizer(run.manifest.tokenizer)
     training = _Training(run, recipe, engine, batches, held_out, text, events)
     if found is not None:
@@ -249,7 +255,7 @@ class _Training:
     recipe: Recipe
     engine: TorchEngine
     batches: Batches
-    held_out: Tensor
+    held_out: Examples
     text: ByteTokenizer
     events: EventWriter
     step: int = 0
@@ -280,7 +286,7 @@ class _Training:
                 self._report(progress, loss, norm, rate)
             if self.step % settings.validate_every == 0 or last:
                 self._validate(progress)
-            if last and settings.sample_prompt is not None:
+            if last and settings.sample_prompt is not None and settings.objective.writes_after is not None:
                 self._sample(progress, settings.sample_prompt)
             if self.step % settings.checkpoint_every == 0 or last or stop_requests:
                 self._save()
@@ -308,7 +314,7 @@ class _Training:
         """Loss, norm of the gradient and learning rate of the next step, which is done after it."""
         began = time.monotonic()
         rate = self.recipe.learning_rate(self.step)
-        loss, norm = self.engine.gradients(self.batches.batch(self.step))
+        loss, norm = self.engine.gradients(self._examples())
         if not (math.isfinite(loss) and (math.isfinite(norm) or self.engine.may_skip)):
             last = "there is no checkpoint yet" if self.saved is None else f"the last checkpoint is step {self.saved:,}"
             raise RunError(
@@ -319,6 +325,12 @@ class _Training:
         self.step += 1
         self.durations.append(time.monotonic() - began)
         return loss, norm, rate
+
+    def _examples(self) -> Examples:
+        """The batch of the next step."""
+        settings = self.recipe.settings
+        first = self.step * settings.global_batch_size
+        return training_examples(settings.objective, self.batches.batch(self.step), settings.seed, first)
 
     def _report(self, progress: TrainingProgress, loss: float, norm: float, rate: float) -> None:
         recent = self.durations[-self.recipe.settings.log_every :]
@@ -362,6 +374,7 @@ class _Training:
                 stop=lambda tokens: int(tokens[0, -1]) == self.text.end_of_document,
                 temperature=SAMPLE_TEMPERATURE,
                 generator=generator,
+                sees_prompt=settings.objective.writes_after == "prefix",
             )
         return self.text.decode(written[0].tolist())
 

@@ -18,16 +18,20 @@ def generate(
     stop: Callable[[Tensor], bool] = lambda _: False,
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
+    *,
+    sees_prompt: bool = False,
 ) -> Tensor:
     """Up to `count` tokens after `prompt` int64 [B, T]; int64 [B, <= count].
 
     The most likely token at temperature 0, else a draw by `generator` (a CPU one, whatever the model's device). `stop`
-    is asked after each token, with all tokens written so far.
+    is asked after each token, with all tokens written so far. With `sees_prompt` the prompt reads all of
+    itself.
     """
     store = cache(prompt.shape[0], prompt.shape[1] + count, next(model.parameters()))
     written, ids = prompt[:, :0], prompt
+    first = {"prefix_B": prompt.new_full((prompt.shape[0],), prompt.shape[1])} if sees_prompt else {}
     while written.shape[1] < count and not (written.shape[1] and stop(written)):
-        logits = model(ids, store)[:, -1].float()
+        logits = model(ids, store, **(first if not written.shape[1] else {}))[:, -1].float()
         ids = _next(logits, temperature, generator)
         written = torch.cat((written, ids), dim=1)
     return written

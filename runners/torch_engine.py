@@ -11,8 +11,9 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from runners.objective.examples import Examples, summed_loss
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 ACTIVATION_CHECKPOINTING = ("none", "full")
@@ -69,9 +70,11 @@ class TorchEngine:
     """What the model's `auxiliary_loss()` is multiplied by and added to the loss; None where it has none."""
     after_step: bool = False
     """Whether the model's `after_step()` follows each step of the optimizer."""
+    loss: Callable[[nn.Module, Examples], Tensor] = summed_loss
+    """Sum of the loss over the targets of a micro-batch, nats."""
 
-    def gradients(self, rows: Tensor) -> tuple[float, float]:
-        """Set the gradients for int64 [B, T + 1]; the loss in nats per token, and their norm before clipping.
+    def gradients(self, examples: Examples) -> tuple[float, float]:
+        """Set the gradients for a batch; the loss in nats per target token, and their norm before clipping.
 
         Each micro-batch adds the sum over its tokens divided by the tokens of the whole batch, so that the loss is
         the mean over all target tokens, however they are split. An auxiliary loss of the model is one of a micro-batch,
@@ -80,14 +83,13 @@ class TorchEngine:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for micro in torch.split(rows, self.micro_batch_size):
-            loss = self._summed_loss(micro) / rows[:, 1:].numel()
+        for micro in examples.split(self.micro_batch_size):
+            loss = self._summed_loss(micro) / max(examples.count, 1)
             total += loss.detach()
             if self.auxiliary_loss is not None:
                 # Before the backward pass, which may compute blocks again.
-                loss = (
-                    loss + self.auxiliary_loss * len(micro) / len(rows) * cast("Regulated", self.model).auxiliary_loss()
-                )
+                share = self.auxiliary_loss * len(micro.ids) / len(examples.ids)
+                loss = loss + share * cast("Regulated", self.model).auxiliary_loss()
             torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
         if self.scaler is not None:
             self.scaler.unscale_(cast("torch.optim.Optimizer", self.optimizer))
@@ -123,11 +125,11 @@ class TorchEngine:
         return self.scaler is not None and self.fixed_scale is None and self.scaler.get_scale() > 1.0
 
     @torch.no_grad()
-    def validation_loss(self, rows: Tensor) -> float:
-        """Mean loss over int64 [B, T + 1], nats per token."""
+    def validation_loss(self, examples: Examples) -> float:
+        """Mean loss over the targets of a batch, nats per token."""
         self.model.eval()
-        total = math.fsum(self._summed_loss(micro).item() for micro in torch.split(rows, self.micro_batch_size))
-        return total / rows[:, 1:].numel()
+        total = math.fsum(self._summed_loss(micro).item() for micro in examples.split(self.micro_batch_size))
+        return total / max(examples.count, 1)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The arithmetic of the forward pass."""
@@ -150,11 +152,9 @@ class TorchEngine:
         if self.device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
-    def _summed_loss(self, rows: Tensor) -> Tensor:
-        rows = rows.to(self.device)
+    def _summed_loss(self, examples: Examples) -> Tensor:
         with self.autocast():
-            logits = self.model(rows[:, :-1])
-        return F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten(), reduction="sum")
+            return self.loss(self.model, examples.to(self.device))
 
 
 def loss_scaler(device: torch.device, scale: float | str | None) -> torch.amp.GradScaler | None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from runners import checkpoint
 from runners.errors import RunError
+from runners.objective.examples import next_token
 from runners.optimizers import AdamW, Muon, Optimizers, optimizers
 from runners.torch_engine import TorchEngine, loss_scaler
 from tests.compiling import files, module, planned
@@ -67,7 +68,7 @@ def by_engine(model: nn.Module, program: ModuleType) -> Optimizers:
     optimizer: Optimizers = program.optimizer(model)
     engine = TorchEngine(model, optimizer, CPU, "fp32", 8, 1.0)
     for index, rows in enumerate(batches()):
-        engine.gradients(rows)
+        engine.gradients(next_token(rows))
         engine.update(program.learning_rate(index))
     return optimizer
 
@@ -214,7 +215,7 @@ def small(scale: float | str | None, precision: str = "fp16") -> TorchEngine:
 def trained(engine: TorchEngine, steps: int = 30) -> float:
     rows = torch.arange(40).remainder(10).view(8, 5)
     for _ in range(steps):
-        loss, _ = engine.gradients(rows)
+        loss, _ = engine.gradients(next_token(rows))
         engine.update(1e-2)
     return loss
 
@@ -230,7 +231,7 @@ def test_an_overflow_skips_the_step_and_halves_a_dynamic_scale_only() -> None:
         assert engine.scaler is not None
         engine.scaler.load_state_dict({**engine.scaler.state_dict(), "scale": 2.0**32})
         before = [weight.clone() for weight in engine.model.parameters()]
-        engine.gradients(torch.arange(40).remainder(10).view(8, 5))
+        engine.gradients(next_token(torch.arange(40).remainder(10).view(8, 5)))
         assert engine.may_skip is (scale == "dynamic")
         engine.update(1e-2)
         assert engine.loss_scale == after
@@ -239,5 +240,5 @@ def test_an_overflow_skips_the_step_and_halves_a_dynamic_scale_only() -> None:
 
 def test_gradients_are_clipped_after_the_scale_is_taken_off() -> None:
     rows = torch.arange(40).remainder(10).view(8, 5)
-    (_, scaled), (_, plain) = small(4096.0).gradients(rows), small(None, "fp32").gradients(rows)
+    (_, scaled), (_, plain) = small(4096.0).gradients(next_token(rows)), small(None, "fp32").gradients(next_token(rows))
     assert scaled == pytest.approx(plain, rel=0.01)

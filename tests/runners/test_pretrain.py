@@ -12,6 +12,7 @@ from torch import nn
 
 from runners import checkpoint, pretrain
 from runners.events import open_events, read_events
+from runners.objective.examples import next_token
 from runners.torch_engine import TorchEngine, recompute_activations
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_batch() -> Non
     norms = []
     for size in (6, 4, 1):
         engine = TorchEngine(model, torch.optim.SGD(model.parameters()), torch.device("cpu"), "fp32", size, None)
-        norms.append(engine.gradients(rows))
+        norms.append(engine.gradients(next_token(rows)))
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
     assert norms[0] == pytest.approx(norms[2], rel=1e-6)
 
@@ -110,9 +111,9 @@ def test_recomputed_activations_give_the_same_gradients_and_names() -> None:
     model = nn.Sequential(nn.Embedding(10, 8), nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 10)))
     engine = TorchEngine(model, torch.optim.SGD(model.parameters()), torch.device("cpu"), "fp32", 4, 1.0)
     rows, names = torch.randint(0, 10, (4, 5)), [name for name, _ in model.named_parameters()]
-    before = engine.gradients(rows)
+    before = engine.gradients(next_token(rows))
     recompute_activations(model[1].children())
-    assert engine.gradients(rows) == before
+    assert engine.gradients(next_token(rows)) == before
     assert [name for name, _ in model.named_parameters()] == names
 
 

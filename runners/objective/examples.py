@@ -1,0 +1,85 @@
+"""A batch as a model takes it: inputs, targets, and how many of the targets count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from runners.objective.draws import Draws
+
+IGNORE = -100
+"""A target that does not count: what PyTorch's cross-entropy ignores unless it is told otherwise."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows of a batch."""
+
+    ids: Tensor
+    """int64 [B, T]: the first argument of `Model.forward`."""
+    targets: Tensor
+    """int64 [B, ...], IGNORE where nothing is to be predicted."""
+    count: int
+    """Targets that the loss is divided by."""
+    more: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else `Model.forward` takes, [B, ...] each, by the name of its argument."""
+
+    def split(self, size: int) -> Iterator[Examples]:
+        """Micro-batches of up to `size` rows. `count` stays that of the whole."""
+        for start in range(0, len(self.ids), size):
+            rows = slice(start, start + size)
+            more = {name: value[rows] for name, value in self.more.items()}
+            yield Examples(self.ids[rows], self.targets[rows], self.count, more)
+
+    def to(self, device: torch.device) -> Examples:
+        """The same on a device."""
+        more = {name: value.to(device) for name, value in self.more.items()}
+        return Examples(self.ids.to(device), self.targets.to(device), self.count, more)
+
+
+class Objective(Protocol):
+    """What is predicted from what. Examples are a pure function of the tokens and the draws of their row."""
+
+    writes_after: ClassVar[str | None]
+    """How a model is asked to write on: `causal`, `prefix` (it sees its prompt as a whole), None where it cannot."""
+
+    def window(self, context_length: int) -> int:
+        """Tokens of the data set behind one sequence, the one after it not counted."""
+
+    def examples(self, rows: Tensor, draws: Sequence[Draws]) -> Examples:
+        """Inputs and targets of int64 [B, window + 1]; one `Draws` a row."""
+
+    def loss(self, model: nn.Module, examples: Examples) -> Tensor:
+        """Sum of the training loss over the targets, nats."""
+
+
+def training_examples(objective: Objective, rows: Tensor, seed: int, first: int) -> Examples:
+    """Examples of the rows whose first is sequence number `first` of the stage, counted from 0."""
+    return objective.examples(rows, [Draws(seed, "objective", first + index) for index in range(len(rows))])
+
+
+def validation_examples(objective: Objective, rows: Tensor, seed: int) -> Examples:
+    """Examples of held-out rows: the same corruption at every measurement."""
+    return objective.examples(rows, [Draws(seed, "validation", index) for index in range(len(rows))])
+
+
+def next_token(rows: Tensor) -> Examples:
+    """Each token of int64 [B, T + 1] from those before it."""
+    targets = rows[:, 1:]
+    return Examples(rows[:, :-1], targets, targets.numel())
+
+
+def summed_loss(model: nn.Module, examples: Examples) -> Tensor:
+    """Sum of the cross-entropies of one target a position, computed in fp32."""
+    logits = model(examples.ids, **examples.more)
+    return F.cross_entropy(logits.float().flatten(0, 1), examples.targets.flatten(), reduction="sum")
+
+
+def counted(targets: Tensor) -> int:
+    """Targets that are not IGNORE."""
+    return int((targets != IGNORE).sum())
