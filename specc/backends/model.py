@@ -10,6 +10,7 @@ from specc.backends import templates
 from specc.backends.artifact import Artifact
 from specc.backends.layers import layers, pattern
 from specc.backends.notice import notice
+from specc.backends.prediction import prediction
 
 PATH = "model.py"
 
@@ -32,6 +33,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "dimensions": model.dimensions,
         "cache": templates.render(attentions[0].values["cache"], attentions[0].values),
         "position": position,
+        "inputs": "".join(dict.fromkeys(mask.inputs() for mask in masks)),
         "prepare": position.prepare() + "".join(mask.prepare() for mask in masks),
         "arguments": arguments,
         "biases": "".join(f"{name}, " for name in names),
@@ -41,8 +43,11 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "layers": order,
         **_regulation(model),
         "block": _block(model, order, signature, arguments),
+        "signature": signature,
         **_ends(model, head),
     }
+    values["prediction"] = prediction(model, head, values)
+    values["prediction_class"] = values["prediction"].functions().strip("\n")
     return (Artifact(PATH, templates.render("model/model.py.j2", values)),)
 
 

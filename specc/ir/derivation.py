@@ -47,10 +47,10 @@ def parameter_derivations(model: Model) -> Iterator[Derivation]:
     terms, inputs = [], []
     for name, component in outside:
         if component.parameters:
-            path = f"model.{name}.parameters"
+            path, term = f"model.{name}.parameters", name.replace(".", "_")
             yield _weights(path, component, sizes)
-            terms.append(name)
-            inputs.append(Input(name, component.parameters, path))
+            terms.append(term)
+            inputs.append(Input(term, component.parameters, path))
     for index, layer in enumerate(model.layers):
         suffix = f"_{index}" if len(model.layers) > 1 else ""
         path = "model.layers" + suffix.replace("_", ".")

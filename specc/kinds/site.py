@@ -43,6 +43,8 @@ class Frame:
     """Whether that adds a bias to the attention scores."""
     windowed: tuple[bool, ...] = ()
     """For each layer, whether its queries see a window only."""
+    sees_prefix: bool = False
+    """Whether queries see a prefix of their sequence as a whole, and not their past alone."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class Site:
     drops: Drops = Drops()
     windowed: tuple[bool, ...] = ()
     """For each layer, whether its queries see a window only."""
+    sees_prefix: bool = False
+    """Whether queries see a prefix of their sequence as a whole, and not their past alone."""
 
     def norm_name(self, norm: object, name: str) -> str | None:
         """The class of another norm: `name`, or None where one class serves it and the blocks."""

@@ -38,6 +38,7 @@ class Kernel:
 
 ABILITIES = {
     "causal": "mask the future",
+    "prefix": "show a prefix as a whole",
     "window": "keep to a sliding window",
     "bias": "add a bias to the scores",
     "softcap": "apply a logit softcap",
@@ -59,6 +60,7 @@ KERNELS = (
         True,
         {
             "causal": Cell(True, "`is_causal`: masked blocks are skipped", _TORCH),
+            "prefix": Cell(True, "a bias of context x context for each sequence", _TORCH),
             "window": Cell(True, "a bias of context x context; masked scores are computed all the same", _TORCH),
             "bias": Cell(True, "`attn_mask`, one tensor of context x context", _TORCH),
             "softcap": Cell(
@@ -79,6 +81,7 @@ KERNELS = (
         True,
         {
             "causal": Cell(True, "a bias of context x context", _WRITTEN_OUT),
+            "prefix": Cell(True, "a bias of context x context for each sequence", _WRITTEN_OUT),
             "window": Cell(True, "a bias of context x context", _WRITTEN_OUT),
             "bias": Cell(True, "added to the scores", _WRITTEN_OUT),
             "softcap": Cell(True, "applied to the scores", _WRITTEN_OUT),
@@ -97,6 +100,7 @@ KERNELS = (
         False,
         {
             "causal": Cell(True, "`block_mask`: masked blocks are skipped", _FLEX),
+            "prefix": Cell(True, "`block_mask` over the lengths of the prefixes", _FLEX),
             "window": Cell(True, "`block_mask`: blocks outside the window are skipped", _FLEX),
             "bias": Cell(True, "`score_mod`, computed and never stored", _FLEX),
             "softcap": Cell(True, "`score_mod`", _FLEX),
@@ -115,6 +119,7 @@ KERNELS = (
         False,
         {
             "causal": Cell(True, "`causal`: masked blocks are skipped", _FLASH),
+            "prefix": Cell(False, "it masks the whole future or nothing", _FLASH),
             "window": Cell(True, "`window_size`: blocks outside the window are skipped", _FLASH),
             "bias": Cell(True, "`alibi_slopes`; it takes no other bias", _FLASH),
             "softcap": Cell(True, "`softcap`", _FLASH),

@@ -112,14 +112,20 @@ class MultiHead(Node):
         yield from self._check_window(frame)
         yield from self._check_kernel(frame)
 
-    def asked(self, *, adds_bias: bool) -> tuple[str, ...]:
+    def asked(self, *, adds_bias: bool, sees_prefix: bool = False) -> tuple[str, ...]:
         """The abilities that a kernel needs for it."""
-        needs = {"window": self.window, "bias": adds_bias, "softcap": self.logit_softcap, "sinks": self.sinks}
+        needs = {
+            "prefix": sees_prefix,
+            "window": self.window,
+            "bias": adds_bias,
+            "softcap": self.logit_softcap,
+            "sinks": self.sinks,
+        }
         return ("causal", *(ability for ability, value in needs.items() if value))
 
-    def row(self, *, adds_bias: bool) -> Kernel:
+    def row(self, *, adds_bias: bool, sees_prefix: bool = False) -> Kernel:
         """The kernel that is used: `auto` is the first with code that can do all that is asked."""
-        return chosen(self.kernel, self.asked(adds_bias=adds_bias))
+        return chosen(self.kernel, self.asked(adds_bias=adds_bias, sees_prefix=sees_prefix))
 
     def views(self, num_layers: int) -> tuple[View, ...]:
         """What each layer sees, in order."""
@@ -134,9 +140,9 @@ class MultiHead(Node):
 
     def scores(self, site: Site, view: View) -> Scores:
         """How the layers of one view make their scores."""
-        eager = self.row(adds_bias=site.adds_bias).name == "eager"
+        eager = self.row(adds_bias=site.adds_bias, sees_prefix=site.sees_prefix).name == "eager"
         seen = self._seen(view)
-        mask = _mask(seen, adds_bias=site.adds_bias, eager=eager)
+        mask = "prefix" if site.sees_prefix else _mask(seen, adds_bias=site.adds_bias, eager=eager)
         expanded = mask != "none"
         heads, context, kv = self.num_heads, site.context_length, self.key_letter
         copies = {("sdpa", True): "sdpa_expanded", ("sdpa", False): "sdpa_grouped", ("eager", True): "eager_expanded"}
@@ -179,6 +185,8 @@ class MultiHead(Node):
     def _stacked(self, site: Site, *, eager: bool) -> int:
         """Values per pair of positions in the biases of all views: each is made once and handed to every layer."""
         views = dict.fromkeys(self.views(site.num_layers))
+        if site.sees_prefix:
+            return 0  # one for each sequence: it is counted where it is made
         masks = {_mask(self._seen(view), adds_bias=site.adds_bias, eager=eager) for view in views} - {"none"}
         if not site.adds_bias:
             return len(masks)
@@ -243,13 +251,15 @@ class MultiHead(Node):
     def _check_kernel(self, frame: Frame) -> Iterator[Finding]:
         heads = self.heads(frame.hidden_size)
         keys = {
+            "prefix": (*_PATH, "kernel"),
             "window": (*_PATH, "window"),
             "softcap": (*_PATH, "logit_softcap"),
             "sinks": (*_PATH, "sinks"),
             "bias": ("model", "position"),
             "size": (*_PATH, heads.written),
         }
-        yield from check_kernel(self.kernel, self.asked(adds_bias=frame.adds_bias), heads.head_dim, keys)
+        asked = self.asked(adds_bias=frame.adds_bias, sees_prefix=frame.sees_prefix)
+        yield from check_kernel(self.kernel, asked, heads.head_dim, keys)
 
 
 def _mask(window: int | None, *, adds_bias: bool, eager: bool) -> str:

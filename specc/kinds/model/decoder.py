@@ -20,6 +20,7 @@ from specc.kinds.init import Init
 from specc.kinds.init.depth_scaled import DepthScaled
 from specc.kinds.model.block import NormPlacement, Residual, arrangement, block
 from specc.kinds.model.embedding import DropoutSpec, EmbeddingSpec, inputs, unique
+from specc.kinds.model.prediction import PredictionSpec
 from specc.kinds.norm import Norm
 from specc.kinds.position import Position
 from specc.kinds.site import Frame, RowCount, Site
@@ -50,6 +51,7 @@ class Decoder(Node):
     residual_multiplier: float = identity("What each part is multiplied by before it is added.", 1.0, gt=0.0, le=1e6)
     ffn: Ffn = section("The feed-forward of each block.")
     head: Head = section("What is made of the last hidden state.", Lm(kind="lm"))
+    prediction: PredictionSpec | None = section("What predicts tokens after the next one; `null` is nothing.", None)
     tie_embeddings: bool = identity("Whether the head shares the token table.")
     dropout: DropoutSpec = section("What is dropped while training.", default_factory=DropoutSpec)
     vocab_size: RowCount = identity(
@@ -58,8 +60,8 @@ class Decoder(Node):
     pad_vocab_size_multiple: int = identity("Rows of the token table are rounded up to a multiple of this.", 1, ge=1)
     init: Init = section("Initial weights.", DepthScaled(kind="depth_scaled"))
 
-    def check(self) -> Iterator[Finding]:
-        """Sizes that do not fit each other."""
+    def check(self, *, sees_prefix: bool = False) -> Iterator[Finding]:
+        """Sizes that do not fit each other, and a prefix that the attention cannot see."""
         frame = Frame(
             self.hidden_size,
             self.num_layers,
@@ -67,6 +69,7 @@ class Decoder(Node):
             self.position.kind,
             self.position.adds_bias,
             self._windowed(),
+            sees_prefix,
         )
         found = tuple(self.attention.check(frame))
         yield from found
@@ -86,15 +89,15 @@ class Decoder(Node):
         wanted = ids if self.vocab_size == "auto" else self.vocab_size
         return math.ceil(wanted / self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
 
-    def lower(self, tokenizer: ir.Tokenizer) -> ir.Model:
+    def lower(self, tokenizer: ir.Tokenizer, *, sees_prefix: bool = False) -> ir.Model:
         """The model as components in the order of use."""
-        site = self._site(self.rows(tokenizer.vocab_size))
+        site = self._site(self.rows(tokenizer.vocab_size), sees_prefix=sees_prefix)
         layers, position = self._layers(site), self.position.lower(site)
         before = inputs(self.embedding, position, site)
         head = self.head.lower(site, tied=self.tie_embeddings)
         # After the last sum of a `post` block there is a norm already.
         final = () if self.norm_placement == "post" else (("norm", self.norm.lower(site.stream)),)
-        after = (*final, ("lm_head", head))
+        after = (*final, ("lm_head", head), *self._prediction(site, layers[-1], head))
         depth = Component("layers", dimensions=(Dimension("L", self.num_layers, "layers"),))
         used = (before[0][1], depth, *(part for layer in layers for _, part in layer.parts), position, head)
         return ir.Model(
@@ -111,10 +114,22 @@ class Decoder(Node):
                 "residual_dropout": self.dropout.residual,
                 "embedding_multiplier": self.embedding.factor(self.hidden_size),
                 "embedding_dropout": self.dropout.embedding,
+                **self._predicted(),
             },
         )
 
-    def _site(self, vocab_size: int) -> Site:
+    def _predicted(self) -> dict[str, object]:
+        """What the template must know of the tokens after the next one; nothing where there are none."""
+        if self.prediction is None:
+            return {}
+        return {"prediction": {"depth": self.prediction.depth, "variant": self.prediction.variant}}
+
+    def _prediction(self, site: Site, last: ir.Layer, head: Component) -> tuple[tuple[str, Component], ...]:
+        if self.prediction is None:
+            return ()
+        return self.prediction.lower(site, last.parts, self.norm.lower(site.stream), head)
+
+    def _site(self, vocab_size: int, *, sees_prefix: bool) -> Site:
         return Site(
             self.hidden_size,
             self.num_layers,
@@ -126,6 +141,7 @@ class Decoder(Node):
             self.norm,
             self.dropout.drops(),
             self._windowed(),
+            sees_prefix,
         )
 
     def _windowed(self) -> tuple[bool, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from specc import ir
-from specc.ir.component import Component, Dimension, Weight
+from specc.ir.component import Component, Dimension, Saved, Weight
 from specc.kinds.norm import Norm
 from specc.kinds.site import Drops, Site
 from specc.spec.base import Node, identity, section
@@ -46,7 +46,9 @@ def token_table(site: Site) -> Component:
     """Rows of the vocabulary."""
     vocab = Dimension("V", site.vocab_size, "rows of the embedding")
     weight = Weight("weight", ("V", "D"), (site.vocab_size, site.hidden_size), site.init.embedding, 0)
-    return Component("embedding/tokens", dimensions=(vocab, site.width), weights=(weight,))
+    # Made once, before the blocks; unlike other masks there is one for each sequence.
+    saved = (Saved("prefix mask", site.context_length),) if site.sees_prefix else ()
+    return Component("embedding/tokens", dimensions=(vocab, site.width), weights=(weight,), saved=saved)
 
 
 def inputs(embedding: EmbeddingSpec, position: Component, site: Site) -> tuple[tuple[str, Component], ...]:
