@@ -14,6 +14,17 @@ from specc.backends.notice import notice
 
 KIND = "pretrain"
 T = TypeVar("T", bound=Hashable)
+OBJECTIVES = (
+    "Masked",
+    "MultiToken",
+    "Prefix",
+    "PrefixDenoiser",
+    "SpanCorruption",
+    "SpanDenoiser",
+    "Ul2",
+    "Ul2Decoder",
+)
+"""Names of `runners.objective` that a program may need."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,8 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "initialisation": rules(experiment.model),
         "optimizer": _optimizer(work, experiment.model),
         "schedule": _rendered(work.schedule),
+        "objective": (objective := _objective(work)),
+        "objective_names": ", ".join(name for name in OBJECTIVES if f"{name}(" in objective),
     }
     return Artifact(path, templates.render("train/train.py.j2", values))
 
@@ -131,6 +144,12 @@ def _settings(rule: ir.OptimizerRule) -> str:
     values = rule.optimizer.values
     scale = None if rule.learning_rate_scale == 1.0 else rule.learning_rate_scale
     return templates.render(values["rule_template"], {**values, "scale": scale})
+
+
+def _objective(work: ir.Training) -> str:
+    """The lines of what is predicted; nothing for the next token, which goes without saying."""
+    objective = work.objective
+    return "" if objective is None or objective.template is None else _rendered(objective).rstrip("\n")
 
 
 def _rendered(component: ir.Component) -> str:

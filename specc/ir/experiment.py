@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -25,6 +25,19 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class SpecialTokens:
+    """Ids that stand for no text, as objectives need them."""
+
+    mask: int | None = None
+    first_sentinel: int | None = None
+    sentinel_step: int = 1
+    """From the id of one hidden span to that of the next: 1, or -1 where they count down, as T5's do."""
+    num_sentinels: int = 0
+    modes: Mapping[str, int] = field(default_factory=dict)
+    """Tokens that name a denoiser."""
+
+
+@dataclass(frozen=True)
 class Tokenizer:
     """Text to ids. `vocab_size` counts the ids in use, special ones included."""
 
@@ -37,6 +50,9 @@ class Tokenizer:
     """What specs call it: its kind, or where it lies."""
     chat_template: str = "none"
     """How turns become text: none, chatml, llama3, zephyr, or the path of a Jinja file."""
+    special: SpecialTokens = SpecialTokens()
+    text_ids: int = 0
+    """Ids below this stand for text."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,8 @@ class Training:
     """`steps` as the user wrote it, to be checked; None where it was left to follow."""
     loss_scale: float | Literal["dynamic"] | None = None
     """What the loss is multiplied with before its gradients are taken in fp16."""
+    objective: Component | None = None
+    """What is predicted, where the stage has a choice."""
 
     @property
     def tokens(self) -> int | None:

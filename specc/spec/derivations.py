@@ -17,7 +17,9 @@ def derivations(spec: Spec, experiment: ir.Experiment) -> Iterator[ir.Derivation
     )  # fmt: skip
     yield from spec.model.derivations(experiment.tokenizer, experiment.model)
     suites = {key: suite.lower(key) for key, suite in spec.suites.items()}
-    context = StageContext(experiment.model, {data.name: data for data in experiment.data}, suites)
+    context = StageContext(
+        experiment.model, {data.name: data for data in experiment.data}, suites, experiment.tokenizer
+    )
     for stage in experiment.stages:
         derive = getattr(spec.stages[stage.name], "derivations", None)
         if derive is not None:

@@ -13,6 +13,7 @@ from specc.spec.contamination import check_contamination
 from specc.spec.emission import check_emission
 from specc.spec.lineage import upstream
 from specc.spec.mixtures import check_mixtures
+from specc.spec.objectives import check_objectives, needed_tokens, sees_prefix
 from specc.spec.references import check_references
 from specc.spec.settings import address, settings
 from specc.spec.spec import Spec
@@ -33,6 +34,8 @@ _HARMLESS = frozenset(
         *("SPC508", "SPC512", "SPC601", "SPC603", "SPC605", "SPC606", "SPC607", "SPC608", "SPC609", "SPC516"),
     }
 )
+# What was so before it could be written: it is no part of an address, and the runs that exist keep theirs.
+_UNSAID: dict[str, object] = {"objective.kind": "causal", "mask_token": None, "sentinel_tokens": None}
 
 Work = ir.Training | ir.Evaluation | ir.Export
 
@@ -40,7 +43,8 @@ Work = ir.Training | ir.Evaluation | ir.Export
 def check(spec: Spec) -> Iterator[Finding]:
     """What must hold before the spec can be lowered: sizes that fit, names that exist."""
     yield from spec.tokenizer.check()
-    yield from spec.model.check()
+    yield from spec.model.check(sees_prefix=sees_prefix(spec))
+    yield from check_objectives(spec)
     yield from check_vocabulary(spec)
     yield from check_kernel(spec)
     yield from check_growth(spec)
@@ -66,12 +70,12 @@ def can_be_lowered(findings: Iterable[Finding]) -> bool:
 
 def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
     """The experiment of a spec without findings. `name` carries the variant, `spec_path` is what the user typed."""
-    tokenizer = spec.tokenizer.lower()
-    model = spec.model.lower(tokenizer)
+    tokenizer = spec.tokenizer.lower(needed_tokens(spec))
+    model = spec.model.lower(tokenizer, sees_prefix=sees_prefix(spec))
     datasets = {key: data.lower(key) for key, data in spec.data.items()}
     suites = {key: suite.lower(key) for key, suite in spec.suites.items()}
     resolved = tuple(settings(spec))
-    context = StageContext(model, datasets, suites)
+    context = StageContext(model, datasets, suites, tokenizer)
     works = {key: stage.lower(context) for key, stage in spec.stages.items()}
     keys = _stage_keys(spec, context, works, resolved)
     stages = tuple(
@@ -100,6 +104,7 @@ def _identities(resolved: tuple[ir.Setting, ...], prefix: str) -> dict[str, obje
         if setting.effect == "identity"
         and setting.path.startswith(prefix)
         and not REFERENCES & set((rest := setting.path.removeprefix(prefix)).split(".")[-2:])
+        and _UNSAID.get(rest, setting) != setting.value
     }
 
 
@@ -108,6 +113,10 @@ def _stage_keys(
 ) -> dict[str, str]:
     """Content addresses. Names are no part of them, what the names stand for is."""
     common = [_identities(resolved, part) for part in ("seed", "tokenizer.", "model.")]
+    special = needed_tokens(spec)
+    if special.count:
+        # They widen the token table of every stage.
+        common.append({"mask": special.mask, "sentinels": special.sentinels, "modes": special.modes})
     keys: dict[str, str] = {}
 
     def key_of(name: str) -> str:

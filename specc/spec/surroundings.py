@@ -10,6 +10,7 @@ from specc.kinds.attention import Attention
 from specc.kinds.attention.kernels import Kernel, able, lacking, machine
 from specc.kinds.attention.mla import Mla
 from specc.kinds.rope_scaling.yarn import Yarn
+from specc.spec.objectives import needed_tokens, sees_prefix
 from specc.spec.spec import Spec
 
 _TILE = 128
@@ -19,7 +20,7 @@ _CHEAP = 0.01
 
 def check_vocabulary(spec: Spec) -> Iterator[Finding]:
     """A token table that is too small for the tokenizer, or that tensor cores read in uneven tiles."""
-    ids, model = spec.tokenizer.lower().vocab_size, spec.model
+    ids, model = spec.tokenizer.lower(needed_tokens(spec)).vocab_size, spec.model
     at_ids = At(("tokenizer", "vocab_size" if hasattr(spec.tokenizer, "vocab_size") else "kind"), f"{ids:,} ids")
     if model.vocab_size != "auto" and model.vocab_size < ids:
         headline = f"the tokenizer has {ids:,} ids and the model has rows for {model.vocab_size:,}"
@@ -48,7 +49,8 @@ def check_vocabulary(spec: Spec) -> Iterator[Finding]:
 def check_kernel(spec: Spec) -> Iterator[Finding]:
     """An attention kernel on a machine that it does not run on, or in a precision that it does not take."""
     attention = spec.model.attention
-    row, device = attention.row(adds_bias=spec.model.position.adds_bias), machine(spec.cluster.device)
+    adds_bias, device = spec.model.position.adds_bias, machine(spec.cluster.device)
+    row = attention.row(adds_bias=adds_bias, sees_prefix=sees_prefix(spec))
     at = At(("model", "attention", "kernel"))
     if device not in row.machines:
         headline = f"kernel `{row.name}` does not run on `{spec.cluster.device}`"
@@ -87,7 +89,7 @@ def check_packing(spec: Spec) -> Iterator[Finding]:
     """Documents that must not read each other, with an attention kernel that cannot keep them apart."""
     attention = spec.model.attention
     adds_bias = spec.model.position.adds_bias
-    row = attention.row(adds_bias=adds_bias)
+    row = attention.row(adds_bias=adds_bias, sees_prefix=sees_prefix(spec))
     missing = lacking(row, ("varlen",))
     for name, stage in spec.stages.items():
         packing = getattr(stage, "packing", None)
@@ -105,7 +107,7 @@ def check_packing(spec: Spec) -> Iterator[Finding]:
 
 def _others(spec: Spec, attention: Attention, device: str, precision: str) -> str | None:
     """The first kernel that does all that is asked on this machine and in this precision."""
-    asked = attention.asked(adds_bias=spec.model.position.adds_bias)
+    asked = attention.asked(adds_bias=spec.model.position.adds_bias, sees_prefix=sees_prefix(spec))
     rows = able(asked, head_dim=attention.largest_head(spec.model.hidden_size))
     return next((f"use `kernel: {row.name}`" for row in rows if _fits(row, device, precision)), None)
 

@@ -20,6 +20,7 @@ from specc.kinds.head import HEAD
 from specc.kinds.init import INIT
 from specc.kinds.model import MODEL
 from specc.kinds.norm import NORM
+from specc.kinds.objective import OBJECTIVE
 from specc.kinds.optimizer import OPTIMIZER
 from specc.kinds.position import POSITION
 from specc.kinds.reward import REWARD
@@ -42,6 +43,7 @@ SETS = {
     "init": INIT,
     "model": MODEL,
     "norm": NORM,
+    "objective": OBJECTIVE,
     "optimizer": OPTIMIZER,
     "position": POSITION,
     "reward": REWARD,

@@ -59,14 +59,14 @@ class Mla(Node):
         del hidden_size
         return max(self._query_dim, self.v_head_dim)
 
-    def asked(self, *, adds_bias: bool) -> tuple[str, ...]:
+    def asked(self, *, adds_bias: bool, sees_prefix: bool = False) -> tuple[str, ...]:
         """The abilities that a kernel needs for it."""
-        needs = {"bias": adds_bias, "unequal": self._query_dim != self.v_head_dim}
+        needs = {"prefix": sees_prefix, "bias": adds_bias, "unequal": self._query_dim != self.v_head_dim}
         return ("causal", *(ability for ability, needed in needs.items() if needed))
 
-    def row(self, *, adds_bias: bool) -> Kernel:
+    def row(self, *, adds_bias: bool, sees_prefix: bool = False) -> Kernel:
         """The kernel that is used."""
-        return chosen(self.kernel, self.asked(adds_bias=adds_bias))
+        return chosen(self.kernel, self.asked(adds_bias=adds_bias, sees_prefix=sees_prefix))
 
     def check(self, frame: Frame) -> Iterator[Finding]:
         """Latents that save nothing, positions that cannot turn a part of a head, and what the kernel cannot do."""

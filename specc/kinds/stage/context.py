@@ -15,3 +15,4 @@ class StageContext:
     model: ir.Model
     datasets: Mapping[str, ir.Dataset]
     suites: Mapping[str, ir.Suite]
+    tokenizer: ir.Tokenizer

@@ -53,8 +53,9 @@ class OnlineStage(ComparingStage):
         """How many sequences of a batch have the same prompt."""
         return 1
 
-    def derive_data_per_sequence(self, path: str, at: str) -> ir.Derivation:
+    def derive_data_per_sequence(self, path: str, at: str, length: int) -> ir.Derivation:
         """The prompt, shared among its completions."""
+        del length
         several = self.completions_of_a_prompt()
         inputs: tuple[ir.Input, ...] = (ir.Input("prompt_length", self.prompt_length, f"{at}.prompt_length"),)
         if several > 1:

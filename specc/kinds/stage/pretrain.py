@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import ClassVar, Literal
 
 from specc import ir
 from specc.diagnostics import At, Finding
+from specc.kinds.objective import Objective
+from specc.kinds.objective.causal import Causal
+from specc.kinds.objective.place import Place
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.training import TrainingStage, cadence_in_steps
 from specc.spec.base import Node, execution, identity, section
@@ -35,11 +39,12 @@ class PackingSpec(Node):
 
 
 class Pretrain(TrainingStage):
-    """Next-token prediction from random weights (Radford et al. 2018, GPT, section 3.1)."""
+    """Training on text from random weights (Radford et al. 2018, GPT, section 3.1)."""
 
     lowered: ClassVar[bool] = True
 
     kind: Literal["pretrain"] = identity("The choice.")
+    objective: Objective = section("What is predicted from what.", Causal(kind="causal"))
     validation: ValidationSpec = section("Loss on held-out documents.", default_factory=ValidationSpec)
     packing: PackingSpec = section("How documents share a sequence.", default_factory=PackingSpec)
     sample: SampleSpec = section("Text generated at the end.", default_factory=SampleSpec)
@@ -54,6 +59,18 @@ class Pretrain(TrainingStage):
             help_text = f"use at most {context_length:,}"
             yield Finding("SPC515", headline, at, (note,), help=help_text, severity="warning")
 
+    def data_per_sequence(self, length: int) -> Fraction:
+        """Tokens of the data set that a sequence is made of."""
+        return Fraction(self.objective.data_tokens(length))
+
+    def derive_data_per_sequence(self, path: str, at: str, length: int) -> ir.Derivation:
+        """What the objective hides takes fewer places than it has tokens."""
+        del at
+        inputs = (ir.Input("context_length", length, "model.context_length"),)
+        meaning = "Tokens of the data set in a sequence."
+        reasons = ("the most tokens whose inputs, a hidden span as one place, fill the context",)
+        return ir.Derivation(path, self.data_per_sequence(length), meaning, None, inputs, reasons)
+
     def lower(self, context: StageContext) -> ir.Training:
         """Every weight is trained."""
         training = self.lower_training(
@@ -66,4 +83,7 @@ class Pretrain(TrainingStage):
             sample_tokens=self.sample.tokens,
         )
         every = cadence_in_steps(self.validation.every, training.steps)
-        return replace(training, options={**training.options, "validate_every": every})
+        predicted = context.model.values.get("prediction", {"depth": 1})
+        place = Place(context.model.family, context.model.context_length, predicted["depth"])
+        objective = self.objective.lower(place, context.tokenizer)
+        return replace(training, options={**training.options, "validate_every": every}, objective=objective)

@@ -176,8 +176,8 @@ class TrainingStage(Node):
                 help=f"use `duration: 1 step` for {math.floor(step):,} tokens, or a smaller batch",
             )
 
-    def derive_data_per_sequence(self, path: str, at: str) -> ir.Derivation:
-        """The sum behind `data_per_sequence`, where that is not the whole sequence; `at` is the path of the stage."""
+    def derive_data_per_sequence(self, path: str, at: str, length: int) -> ir.Derivation:
+        """The sum behind `data_per_sequence(length)`, where that is not the whole; `at` is the path of the stage."""
         raise NotImplementedError
 
     def _check_precision(self, name: str) -> Iterator[Finding]:
@@ -218,7 +218,7 @@ class TrainingStage(Node):
         size = ir.Input("tokens", context.datasets[self.data].tokens, f"data.{self.data}.tokens")
         read = length
         if self.duration.unit == "epochs" and self.data_per_sequence(work.context_length) != work.context_length:
-            told = self.derive_data_per_sequence(f"{at}.data_per_sequence", at)
+            told = self.derive_data_per_sequence(f"{at}.data_per_sequence", at, work.context_length)
             yield told
             read = ir.Input("data_per_sequence", told.value, told.path)
         yield from _length(
