@@ -19,7 +19,7 @@ NEUTRAL = frozenset({
     "output_hidden_states", "return_dict", "return_dict_in_generate", "output_scores", "id2label", "label2id",
     "num_labels", "problem_type", "task_specific_params", "tokenizer_class", "prefix", "finetuning_task",
     "gradient_checkpointing", "chunk_size_feed_forward", "is_encoder_decoder", "_attn_implementation",
-    "_attn_implementation_autoset", "attn_implementation", "quantization_config",
+    "_attn_implementation_autoset", "attn_implementation",
     # Keys of generation, which older configs held.
     "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p", "typical_p", "num_beams",
     "num_beam_groups", "diversity_penalty", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
@@ -38,6 +38,10 @@ ONLY_ELSEWHERE: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "torchscript": ((False, None), ""),
     "use_bfloat16": ((False, None), ""),
     "tf_legacy_loss": ((False, None), ""),
+    "quantization_config": (
+        (None, {}),
+        "its weights are stored in another form; give one with weights in a float type",
+    ),
     "per_layer_config": ((None, {}), "layers differ by their window and their experts only"),
 }
 """Keys that any config may have, each with the values that change nothing here."""
@@ -100,6 +104,7 @@ def complete(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
     values = {**family.defaults, **dict.fromkeys(family.old_keys), **renamed}
     _check_types(family, values, renamed)
     _check_only(family, values)
+    _check_layers(values)
     values["architectures"] = [_architecture(family, config)]
     if family.rope is not None:
         values["rope_parameters"] = completed(renamed, family.rope)
@@ -163,6 +168,12 @@ def _check_only(family: Family, values: Mapping[str, Any]) -> None:
     for key, (allowed, reason) in ONLY_ELSEWHERE.items():
         if key in values and key not in family.defaults and values[key] not in allowed:
             raise Unspoken((key,), values[key], reason)
+
+
+def _check_layers(values: Mapping[str, Any]) -> None:
+    kinds, count = values.get("layer_types"), values.get("num_hidden_layers")
+    if kinds is not None and count is not None and len(kinds) != count:
+        raise Unspoken(("layer_types",), kinds, f"it names {len(kinds):,} layers, and the config has {count:,}")
 
 
 def _architecture(family: Family, config: Mapping[str, Any]) -> str:

@@ -36,6 +36,8 @@ _KEYS: dict[str, frozenset[str]] = {
 """What each type of scaling reads, beyond the original context length."""
 ORIGINAL = "original_max_position_embeddings"
 """Key of the context that angles were set for, among them or beside them."""
+_MAY_BE_ZERO = ("mscale", "mscale_all_dim")
+"""DeepSeek's multipliers, which do nothing where they are 0."""
 _BANDS = {"yarn": ("beta_fast", "beta_slow"), "llama3": ("low_freq_factor", "high_freq_factor")}
 """Keys that are written also where they say our default: the classes want them, or have no default of their own."""
 # Phi-3's first checkpoints called longrope by the name of their repository's branch.
@@ -127,7 +129,30 @@ def grown(factor: float, mscale: float) -> float:
 
 def _given(config: Mapping[str, Any], key: str, default: float) -> float:
     value = config.get(key)
-    return default if value is None else value
+    if value is None:
+        return default
+    _check_number((key,), value)
+    return float(value)
+
+
+def _check_number(path: tuple[str | int, ...], value: Any) -> None:
+    """Unspoken for what is no number above 0, and for an original context that has no logarithm above 0."""
+    least = 1 if path[-1] == ORIGINAL else 0
+    if not isinstance(value, int | float) or isinstance(value, bool) or value <= least:
+        raise Unspoken(path, value, f"it is a number above {least}")
+
+
+def _check_values(written: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    for key, value in written.items():
+        if key in ("rope_type", "type", "truncate") or value is None or (key in _MAY_BE_ZERO and value == 0):
+            continue
+        if key not in ("short_factor", "long_factor"):
+            _check_number((*path, key), value)
+            continue
+        if not isinstance(value, list | tuple):
+            raise Unspoken((*path, key), value, "it is a list of numbers")
+        for index, one in enumerate(value):
+            _check_number((*path, key, index), one)
 
 
 def _flat(
@@ -143,6 +168,7 @@ def _flat(
     if unknown:
         reason = f"a `rope_type` of `{kind}` has no such key"
         raise Unspoken((*path, unknown[0]), written[unknown[0]], reason)
+    _check_values(written, path)
     shared = {"rope_type": kind, "rope_theta": _given(written, "rope_theta", theta)}
     if rope.partial is None and _given(written, "partial_rotary_factor", 1.0) != 1.0:
         value = written["partial_rotary_factor"]
