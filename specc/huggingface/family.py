@@ -76,5 +76,5 @@ class Family:
     """Keys beyond the defaults that older configs hold and `read` looks at."""
     ignored: tuple[str, ...] = ()
     """Names on disk (regular expressions over the whole name) that hold no weight: buffers and tied copies."""
-    unread: Callable[[Config], tuple[str, ...]] | None = None
-    """Names on disk of weights that transformers does not read either, such as layers behind the last one."""
+    unread: Callable[[Config], Mapping[str, str]] | None = None
+    """Names on disk (as in `ignored`) of weights that the class does not read, each with what a user is told."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from specc.diagnostics.near import nearest
@@ -81,7 +81,9 @@ class Reading:
     kept: Mapping[str, Any]
     """Keys that change no computation, with their values."""
     ignored: tuple[str, ...]
-    """Tensors that may be in the checkpoint and hold no weight of their own: regular expressions over whole names."""
+    """Tensors that may be in the checkpoint and are left aside: regular expressions over whole names."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Those of `ignored` that are weights all the same, each with what a user is told where the checkpoint has them."""
 
 
 def read_with(family: Family, config: Mapping[str, Any]) -> Reading:
@@ -93,8 +95,9 @@ def read_with(family: Family, config: Mapping[str, Any]) -> Reading:
         model = family.read(whole)
     except Unspoken as unspoken:
         raise _where_written(unspoken, config) from None
-    ignored = family.ignored if family.unread is None else (*family.ignored, *family.unread(whole))
-    return Reading(family.model_type, architecture, model, family.moves(whole), kept, ignored)
+    unread = {} if family.unread is None else family.unread(whole)
+    ignored = (*family.ignored, *unread)
+    return Reading(family.model_type, architecture, model, family.moves(whole), kept, ignored, unread)
 
 
 def complete(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,10 +63,13 @@ def test_deepseek_v3_is_what_its_report_says() -> None:
 
 
 def test_the_layer_for_a_further_token_is_left_aside_by_name() -> None:
-    ignored = huggingface.read(PUBLISHED["DeepSeek-V3"]).ignored
+    reading = huggingface.read(PUBLISHED["DeepSeek-V3"])
     extra = "model.layers.61.mlp.experts.0.up_proj.weight"
-    assert any(re.fullmatch(rule, extra) for rule in ignored)
-    assert not any(re.fullmatch(rule, extra.replace("61", "60")) for rule in ignored)
+    assert [why for rule, why in reading.unread.items() if re.fullmatch(rule, extra)] == [
+        "layers that predict one token further are not read, and `DeepseekV3ForCausalLM` does not read them either"
+    ]
+    assert set(reading.unread) <= set(reading.ignored)
+    assert not any(re.fullmatch(rule, extra.replace("61", "60")) for rule in reading.ignored)
 
 
 def test_windows_of_modernbert_reach_half_of_local_attention_to_either_side() -> None:

@@ -89,6 +89,12 @@ def _head(config: Config) -> Section:
     return {**section, **pooled, **({"dropout": share} if share else {})}
 
 
+def _pretraining(config: Config) -> dict[str, str]:
+    """What `BertForPreTraining` has beside what the other classes read: the published checkpoints are of it."""
+    said = f"`{config['architectures'][0]}` has no such part of the model that was pre-trained"
+    return {r"bert\.pooler\.dense\.(weight|bias)": said, r"cls\.seq_relationship\.(weight|bias)": said}
+
+
 _ALONE = "an encoder reads both ways and nothing beside its input"
 BERT = Family(
     "bert",
@@ -114,11 +120,6 @@ BERT = Family(
             "pooler_type",
         }
     ),
-    # What `BertForPreTraining` has beside what the other classes read: the published checkpoints are of it.
-    ignored=(
-        r"bert\.pooler\.dense\.(weight|bias)",
-        r"cls\.seq_relationship\.(weight|bias)",
-        r"cls\.predictions\.decoder\.(weight|bias)",
-        r"(bert\.)?embeddings\.position_ids",
-    ),
+    ignored=(r"cls\.predictions\.decoder\.(weight|bias)", r"(bert\.)?embeddings\.position_ids"),
+    unread=_pretraining,
 )

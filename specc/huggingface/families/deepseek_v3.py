@@ -162,10 +162,11 @@ def whole(config: Config, mixed: tuple[Move, ...], *, bias: bool) -> tuple[Move,
     return (*layers.whole({**config, "num_hidden_layers": 0}, ()), *blocks)
 
 
-def _further_tokens(config: Config) -> tuple[str, ...]:
-    """Layers for multi-token prediction."""
+def _further_tokens(config: Config) -> dict[str, str]:
+    """Layers for multi-token prediction, which lie behind the last one."""
     first = config["num_hidden_layers"]
-    return tuple(rf"model\.layers\.{first + index}\..*" for index in range(config["num_mtp_layers"]))
+    said = "layers that predict one token further are not read, and `DeepseekV3ForCausalLM` does not read them either"
+    return {rf"model\.layers\.{first + index}\..*": said for index in range(config["num_mtp_layers"])}
 
 
 DEEPSEEK_V3 = Family(

@@ -80,6 +80,12 @@ def _head(config: Config) -> Section:
     return {**section, "pooling": "first", "pooler": True, **before, **dropped}
 
 
+def _pretraining(config: Config) -> dict[str, str]:
+    """What the pre-trained checkpoints hold beside what the class reads that they are named after."""
+    said = f"`{config['architectures'][0]}` has no such part of the model that was pre-trained"
+    return {r"roberta\.pooler\.dense\.(weight|bias)": said}
+
+
 _ALONE = "an encoder reads both ways and nothing beside its input"
 ROBERTA = Family(
     "roberta",
@@ -96,10 +102,6 @@ ROBERTA = Family(
             ("absolute",), "`RobertaModel` adds a vector for each position, whatever it says"
         ),
     },
-    # Parts of the pre-trained checkpoints that the class which they are read as does not have.
-    ignored=(
-        r"roberta\.pooler\.dense\.(weight|bias)",
-        r"lm_head\.decoder\.(weight|bias)",
-        r"(roberta\.)?embeddings\.position_ids",
-    ),
+    ignored=(r"lm_head\.decoder\.(weight|bias)", r"(roberta\.)?embeddings\.position_ids"),
+    unread=_pretraining,
 )
