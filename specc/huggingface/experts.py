@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from specc.huggingface import parts
-from specc.huggingface.family import Section
+from specc.huggingface.family import Config, Section
 from specc.huggingface.layers import LAYER, OURS
 from specc.huggingface.parts import differing
 from specc.huggingface.tensors import Move, in_layer, same
@@ -29,6 +29,7 @@ DEFAULTS: Mapping[str, Any] = {
     "dense": None,
 }
 """Keys of `ffn` of kind `moe` with the value that they have when nobody writes them."""
+COEFFICIENT = "router_aux_loss_coef"
 GATE, UP, DOWN = "gate_proj", "up_proj", "down_proj"
 
 
@@ -47,14 +48,24 @@ def filled(ffn: Mapping[str, Any]) -> dict[str, Any]:
     return {**DEFAULTS, "balancing": {"kind": "none"}, **ffn}
 
 
-def balancing(coefficient: float) -> Section:
-    """The loss that keeps experts evenly used, by its coefficient (transformers 5.23, load_balancing_loss_func)."""
-    return {"kind": "loss", "coefficient": float(coefficient)} if coefficient else {"kind": "none"}
+def balancing(config: Config) -> Section:
+    """The loss that keeps experts evenly used, in transformers' form (load_balancing_loss_func).
+
+    Its coefficient is used with `output_router_logits` only, and without it changes nothing: gpt-oss says 0.9.
+    """
+    written = config[COEFFICIENT]
+    if not isinstance(written, int | float) or isinstance(written, bool):
+        raise Unspoken((COEFFICIENT,), written, "it is a number")
+    used = config["output_router_logits"] and written
+    return {"kind": "loss", "coefficient": float(written)} if used else {"kind": "none"}
 
 
-def coefficient(ffn: Mapping[str, Any]) -> float:
+def their_loss(ffn: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `balancing`."""
-    return float(filled(ffn)["balancing"].get("coefficient", 0.0))
+    chosen = filled(ffn)["balancing"]
+    if chosen["kind"] == "none":
+        return {"output_router_logits": False}
+    return {"output_router_logits": True, COEFFICIENT: chosen.get("coefficient", 0.0)}
 
 
 def their_sizes(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +75,7 @@ def their_sizes(model: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sizes.items() if key != "head_dim" or not follows}
 
 
-def silu(config: Mapping[str, Any], key: str = "hidden_act") -> None:
+def silu(config: Config, key: str = "hidden_act") -> None:
     """Unspoken where the gate of the experts is no SiLU."""
     if config[key] not in ("silu", "swish"):
         raise Unspoken((key,), config[key], "the gate of experts is `silu`")

@@ -72,6 +72,14 @@ def test_the_layer_for_a_further_token_is_left_aside_by_name() -> None:
     assert not any(re.fullmatch(rule, extra.replace("61", "60")) for rule in reading.ignored)
 
 
+def test_the_coefficient_of_a_loss_that_is_not_computed_is_not_a_loss() -> None:
+    config = PUBLISHED["Mixtral-8x7B-v0.1"]
+    asked = {**config, "output_router_logits": True}
+    assert huggingface.read(config).model["ffn"]["balancing"] == {"kind": "none"}
+    assert huggingface.read(config).kept["router_aux_loss_coef"] == 0.02
+    assert huggingface.read(asked).model["ffn"]["balancing"] == {"kind": "loss", "coefficient": 0.02}
+
+
 def test_windows_of_modernbert_reach_half_of_local_attention_to_either_side() -> None:
     attention = section("ModernBERT-base")["attention"]
     assert (attention["window"], attention["pattern"]) == (65, ("GLL" * 8)[:22])

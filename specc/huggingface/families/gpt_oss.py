@@ -59,7 +59,7 @@ def read(config: Config) -> Section:
         "activation": "clamped_swiglu",
         "bias": True,
         "router_bias": True,
-        "balancing": experts.balancing(config["router_aux_loss_coef"]),
+        "balancing": experts.balancing(config),
     }
     return parts.decoder(
         {
@@ -99,7 +99,7 @@ def write(model: Mapping[str, Any]) -> dict[str, Any]:
         **parts.their_sizes(model),
         "num_local_experts": ffn["num_experts"],
         "num_experts_per_tok": ffn["experts_per_token"],
-        "router_aux_loss_coef": experts.coefficient(ffn),
+        **experts.their_loss(ffn),
         "sliding_window": model["attention"].get("window"),
         "layer_types": parts.layer_types(model),
         "attention_bias": model["attention"].get("bias", "none") == "all",
@@ -128,8 +128,8 @@ GPT_OSS = Family(
         "swiglu_limit": Only((7.0,), _FIXED),
         "hidden_act": Only(("silu",), "experts have one activation, which is made of `silu`"),
     },
-    # What the forward pass returns, and what older configs say twice.
-    neutral=frozenset({"output_router_logits", "experts_per_token", "initial_context_length"}),
+    # What no loss is multiplied by where `output_router_logits` is false, and what older configs say twice.
+    neutral=frozenset({experts.COEFFICIENT, "experts_per_token", "initial_context_length"}),
     nullable=frozenset({"sliding_window", "num_key_value_heads"}),
     old_names={"num_experts": "num_local_experts"},
 )

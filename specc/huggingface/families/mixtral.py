@@ -44,7 +44,7 @@ def read(config: Config) -> Section:
         "num_experts": config["num_local_experts"],
         "experts_per_token": config["num_experts_per_tok"],
         "intermediate_size": config["intermediate_size"],
-        "balancing": experts.balancing(config["router_aux_loss_coef"]),
+        "balancing": experts.balancing(config),
     }
     return parts.decoder(
         {
@@ -78,7 +78,7 @@ def write(model: Mapping[str, Any]) -> dict[str, Any]:
         **experts.their_sizes(model),
         "num_local_experts": ffn["num_experts"],
         "num_experts_per_tok": ffn["experts_per_token"],
-        "router_aux_loss_coef": experts.coefficient(ffn),
+        **experts.their_loss(ffn),
         "sliding_window": model["attention"].get("window"),
         "rope_parameters": rope.parameters(model["position"]),
         "rms_norm_eps": model["norm"]["eps"],
@@ -95,8 +95,8 @@ MIXTRAL = Family(
     write,
     rope=Rope(theta=1_000_000.0),
     only={"router_jitter_noise": Only((0,), "what experts read is not disturbed in training")},
-    # What the forward pass returns beside the logits.
-    neutral=frozenset({"output_router_logits"}),
+    # What no loss is multiplied by where `output_router_logits` is false.
+    neutral=frozenset({experts.COEFFICIENT}),
     nullable=frozenset({"num_key_value_heads"}),
     old_names={"num_experts": "num_local_experts"},
 )

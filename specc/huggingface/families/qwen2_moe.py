@@ -117,7 +117,7 @@ QWEN2_MOE = Family(
     moves,
     write,
     rope=Rope(),
-    # What the forward pass returns beside the logits.
-    neutral=frozenset({"output_router_logits"}),
+    # What no loss is multiplied by where `output_router_logits` is false.
+    neutral=frozenset({experts.COEFFICIENT}),
     nullable=frozenset({"num_key_value_heads", "sliding_window"}),
 )

@@ -94,7 +94,7 @@ def feed_forward(config: Config, shared: Section) -> Section:
         "intermediate_size": config["moe_intermediate_size"],
         **shared,
         "normalize_weights": config["norm_topk_prob"],
-        "balancing": experts.balancing(config["router_aux_loss_coef"]),
+        "balancing": experts.balancing(config),
     }
     return experts.section(moe, dense(config), config["num_hidden_layers"], config["intermediate_size"])
 
@@ -110,7 +110,7 @@ def their_experts(model: Mapping[str, Any]) -> dict[str, Any]:
         "num_experts_per_tok": ffn["experts_per_token"],
         "moe_intermediate_size": ffn["intermediate_size"],
         "norm_topk_prob": ffn["normalize_weights"],
-        "router_aux_loss_coef": experts.coefficient(ffn),
+        **experts.their_loss(ffn),
     }
 
 
@@ -141,8 +141,8 @@ QWEN3_MOE = Family(
     moves,
     write,
     rope=Rope(),
-    # What the forward pass returns beside the logits; and which layers once had windows, which all have or none now.
-    neutral=frozenset({"output_router_logits", "max_window_layers"}),
+    # What no loss is multiplied by where `output_router_logits` is false; and which layers once had windows.
+    neutral=frozenset({experts.COEFFICIENT, "max_window_layers"}),
     nullable=frozenset({"sliding_window"}),
     old_names={"num_local_experts": "num_experts"},
     old_keys={"head_dim": int},
