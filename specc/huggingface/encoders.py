@@ -95,9 +95,18 @@ def moves(config: Config, base: str) -> tuple[Move, ...]:
 
 
 def num_labels(config: Config) -> int:
-    """Classes of a classifier: as many as have names; transformers names two where a config says nothing."""
+    """Classes of a classifier: as many as have names; transformers names two where a config says nothing.
+
+    Unspoken for names that are no mapping, and a number that is none.
+    """
     named, counted = config.get("id2label"), config.get("num_labels")
-    return len(named) if named else counted or 2
+    if named is not None and not isinstance(named, Mapping):
+        raise Unspoken(("id2label",), named, "it is a mapping from a class to its name")
+    if named:
+        return len(named)
+    if counted is not None and (not isinstance(counted, int) or counted < 1):
+        raise Unspoken(("num_labels",), counted, "it is a whole number, 1 or more")
+    return counted or 2
 
 
 def labels(head: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,12 +55,16 @@ _TYPES: Mapping[str, type] = {
     "rope_parameters": dict,
     "q_lora_rank": int,
     "query_pre_attn_scalar": int,
+    "num_decoder_layers": int,
+    "classifier_dropout": float,
+    "mlp_only_layers": list,
+    "attn_config": dict,
 }
 """Types of keys whose default is null."""
 _COUNTS = frozenset({
     "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
     "max_position_embeddings", "n_embd", "n_head", "n_layer", "d_model", "n_heads", "n_layers", "num_heads",
-    "num_layers", "query_pre_attn_scalar", "intermediate_size",
+    "num_layers", "query_pre_attn_scalar", "intermediate_size", "decoder_sparse_step",
 })  # fmt: skip
 _WORDS = {bool: "`true` or `false`", int: "a whole number", float: "a number", str: "text", list: "a list",
           dict: "a mapping"}  # fmt: skip

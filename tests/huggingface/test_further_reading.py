@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import re
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from specc import huggingface
-from specc.huggingface import Unspoken, Unwritable
+from specc.huggingface import FAMILIES, Family, Unspoken, Unwritable
 from tests.huggingface.published_configs import PUBLISHED
 
 DEEPSEEK_V2 = {"num_experts_per_tok": 6}
@@ -127,6 +129,13 @@ def test_roberta_has_512_positions_in_a_table_of_514() -> None:
         ("bert", {"is_decoder": True}, "is_decoder"),
         ("bert", {"architectures": ["BertForQuestionAnswering"]}, "architectures"),
         ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        ("bert", {"architectures": ["BertForSequenceClassification"], "num_labels": 0}, "num_labels"),
+        ("bert", {"architectures": ["BertForSequenceClassification"], "id2label": 3}, "id2label"),
+        ("roberta", {"pad_token_id": None}, "pad_token_id"),
+        ("qwen3_moe", {"decoder_sparse_step": 0}, "decoder_sparse_step"),
+        ("qwen3_moe", {"mlp_only_layers": 1}, "mlp_only_layers"),
+        ("mpt", {"attn_config": 1}, "attn_config"),
+        ("deepseek_v3", {"num_nextn_predict_layers": "one"}, "num_nextn_predict_layers"),
         ("modernbert", {"attention_dropout": 0.1}, "attention_dropout"),
         ("modernbert", {"classifier_activation": "mish"}, "classifier_activation"),
     ],
@@ -136,6 +145,18 @@ def test_what_cannot_be_said_is_an_error_that_names_it(model_type: str, changes:
         huggingface.read({"model_type": model_type, **changes})
     assert caught.value.key == key
     assert caught.value.reason
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.model_type)
+def test_no_value_of_any_key_is_answered_by_a_traceback(family: Family) -> None:
+    small = {"num_hidden_layers": 2, "num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8}
+    kept = {key: value for key, value in {**small, **DEEPSEEK_V2}.items() if key in family.defaults}
+    keys = (*family.defaults, *family.old_keys, *family.old_names, "rope_scaling", "id2label", "num_labels")
+    for architecture in family.architectures:
+        base = {"model_type": family.model_type, "architectures": [architecture], **kept}
+        for key, value in itertools.product(keys, (0, -1, None, "x", [], ["x"], {}, {"a": 1}, 1.5, True)):
+            with contextlib.suppress(Unspoken):
+                huggingface.read({**base, key: value})
 
 
 @pytest.mark.parametrize(

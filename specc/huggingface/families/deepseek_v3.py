@@ -12,6 +12,7 @@ from typing import Any
 from specc.huggingface import experts, latent, layers, parts, rope
 from specc.huggingface.family import Config, Family, Only, Rope, Section
 from specc.huggingface.tensors import Move, same
+from specc.huggingface.unspoken import Unspoken
 
 DEFAULTS: dict[str, Any] = {
     "vocab_size": 129280,
@@ -164,9 +165,11 @@ def whole(config: Config, mixed: tuple[Move, ...], *, bias: bool) -> tuple[Move,
 
 def _further_tokens(config: Config) -> dict[str, str]:
     """Layers for multi-token prediction, which lie behind the last one."""
-    first = config["num_hidden_layers"]
+    first, count = config["num_hidden_layers"], config["num_mtp_layers"]
+    if not isinstance(count, int):
+        raise Unspoken(("num_nextn_predict_layers",), count, "it is a whole number")
     said = "layers that predict one token further are not read, and `DeepseekV3ForCausalLM` does not read them either"
-    return {rf"model\.layers\.{first + index}\..*": said for index in range(config["num_mtp_layers"])}
+    return {rf"model\.layers\.{first + index}\..*": said for index in range(count)}
 
 
 DEEPSEEK_V3 = Family(

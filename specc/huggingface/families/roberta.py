@@ -9,6 +9,7 @@ from specc.huggingface import encoders
 from specc.huggingface.families.bert import DEFAULTS as BERT
 from specc.huggingface.family import Config, Family, Only, Section
 from specc.huggingface.tensors import Move, linear, same
+from specc.huggingface.unspoken import Unspoken
 
 DEFAULTS: dict[str, Any] = {**BERT, "vocab_size": 50265, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 _KINDS = {
@@ -21,7 +22,10 @@ _KINDS = {
 
 def read(config: Config) -> Section:
     """The `model:` section: the first token is at position `pad_token_id` + 1 of the table (RobertaEmbeddings)."""
-    offset = config["pad_token_id"] + 1
+    padding = config["pad_token_id"]
+    if not isinstance(padding, int) or padding < 0:
+        raise Unspoken(("pad_token_id",), padding, "positions begin behind it, so it is a whole number")
+    offset = padding + 1
     position = {"kind": "learned", "offset": offset}
     return encoders.post_norm(config, position, config["max_position_embeddings"] - offset, _head(config))
 
