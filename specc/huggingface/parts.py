@@ -14,6 +14,7 @@ DEFAULTS: Mapping[str, Any] = {
     "residual": "sequential",
     "residual_multiplier": 1.0,
     "pad_vocab_size_multiple": 1,
+    "first_attention_norm": True,
 }
 """Keys of `model:` itself with the value that they have when nobody writes them."""
 ATTENTION: Mapping[str, Any] = {
@@ -68,7 +69,20 @@ FFN: Mapping[str, Any] = {
 """Keys of every feed-forward."""
 EMBEDDING: Mapping[str, Any] = {"multiplier": 1.0, "norm": None, "token_types": 0}
 HEAD: Mapping[str, Any] = {"bias": False, "multiplier": 1.0, "softcap": None}
-DROPOUT: Mapping[str, Any] = {"embedding": 0.0, "attention": 0.0, "residual": 0.0, "ffn": 0.0}
+READING_HEAD: Mapping[str, Any] = {
+    "pooling": "first",
+    "pooler": False,
+    "pooler_dropout": 0.0,
+    "normalize": False,
+    "transform": None,
+    "activation": "gelu",
+    "norm": None,
+    "weight": True,
+    "dropout": 0.0,
+    "bias": True,
+}
+"""Keys of every head of an encoder, and of its dense layer."""
+DROPOUT: Mapping[str, Any] = {"embedding": 0.0, "attention": 0.0, "residual": 0.0, "ffn": 0.0, "output": 0.0}
 _ACTIVATIONS = {
     "silu": ("swiglu", {}),
     "swish": ("swiglu", {}),

@@ -44,7 +44,8 @@ def write_with(family: Family, model: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(section: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     """Leaves of a section by path, every key that says its default left out and heads in one form."""
     flat = dict(_leaves(parts.differing(section, parts.DEFAULTS), ()))
-    for name, defaults in _SECTIONS.items():
+    reads = section.get("head", {}).get("kind", "lm") != "lm"
+    for name, defaults in {**_SECTIONS, **({"head": parts.READING_HEAD} if reads else {})}.items():
         flat = {path: v for path, v in flat.items() if path[0] != name or not _is_default(path, v, defaults)}
     attention = section.get("attention", {})
     if attention.get("kind") in ("mha", "mqa", "gqa"):

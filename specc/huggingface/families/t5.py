@@ -63,9 +63,7 @@ def read(config: Config) -> Section:
             "dropout": parts.dropout(embedding=share, attention=share, residual=share, ffn=share, output=share),
         }
     )
-    dropped = {key: value for key, value in section.get("dropout", {}).items() if value}
-    kept = {key: value for key, value in section.items() if key != "dropout"}
-    return {**kept, **({"dropout": dropped} if dropped else {}), "kind": "encoder_decoder"}
+    return {**section, "kind": "encoder_decoder"}
 
 
 POSITION: Mapping[str, Any] = {"num_buckets": 32, "max_distance": 128}
