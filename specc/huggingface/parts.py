@@ -15,6 +15,7 @@ DEFAULTS: Mapping[str, Any] = {
     "residual_multiplier": 1.0,
     "pad_vocab_size_multiple": 1,
     "first_attention_norm": True,
+    "prediction": None,
 }
 """Keys of `model:` itself with the value that they have when nobody writes them."""
 ATTENTION: Mapping[str, Any] = {
