@@ -42,7 +42,7 @@ class Batches:
     """The order of all training sequences."""
 
     tokens: np.ndarray
-    """uint16 [tokens], memory-mapped."""
+    """uint16 or uint32 [tokens], memory-mapped."""
     streams: tuple[Stream, ...]
     seed: int
     context_length: int

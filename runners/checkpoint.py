@@ -2,7 +2,7 @@
 
     checkpoints/step-00000400/
       weights.safetensors    the model
-      training_state.pt      optimizer and generators, tensors and plain values only
+      training_state.pt      optimizer and generators, tensors and plain values only; none of imported weights
       checkpoint.json        step, tokens, seconds, and the SHA-256 of the other files
 
 A damaged checkpoint is never used: the one before it is.
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from runners.documents import file_hash
 from runners.errors import RunError
@@ -52,6 +52,14 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """The model's weights by name, on the CPU."""
         return load_file(self.path / WEIGHTS)
+
+    def load_into(self, model: nn.Module) -> None:
+        """Give a model these weights, in the types that it has; RunError when they are of another model."""
+        try:
+            model.load_state_dict(self.weights())
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise RunError(f"{self.path} is of another model than this plan: {reason}") from None
 
     def state(self) -> dict[str, Any]:
         """Optimizer and generators; unpickles tensors and plain values only."""
@@ -89,6 +97,34 @@ def save(
     for old in _by_step(home)[keep:]:
         shutil.rmtree(old)
     return Checkpoint(final, step, tokens, seconds, hashes)
+
+
+def adopt(run: Path, weights: Path, sha256: str) -> Checkpoint:
+    """Make a weights file from elsewhere the checkpoint of step 0; RunError when its hash is another.
+
+    It is linked where the file system can, so that 140 GB are not written twice; what is read later is verified again.
+    """
+    found = file_hash(weights)
+    if found != sha256:
+        raise RunError(f"{weights} has SHA-256 {found[:12]}..., and the spec says {sha256[:12]}...: other weights")
+    home = run / FOLDER
+    home.mkdir(parents=True, exist_ok=True)
+    final = home / "step-00000000"
+    temporary = home / f".{final.name}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        (temporary / WEIGHTS).hardlink_to(weights.resolve())
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(weights, temporary / WEIGHTS)
+    index = {"step": 0, "tokens": 0, "seconds": 0.0, "sha256": {WEIGHTS: sha256}}
+    (temporary / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for path in (*temporary.iterdir(), temporary):
+        _sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    _sync(home)
+    return Checkpoint(final, 0, 0, 0.0, {WEIGHTS: sha256})
 
 
 def latest(run: Path) -> tuple[Checkpoint | None, tuple[Path, ...]]:

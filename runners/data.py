@@ -1,7 +1,8 @@
 """Prepares a data set: documents to token files, once, in a folder that later runs reuse.
 
     data/stdlib-5be1f0c22d10/
-      train.bin          token ids, uint16 little endian; sources one after the other, documents sorted by name
+      train.bin          token ids, uint16 little endian (uint32 for a tokenizer of more than 65,536 ids); sources one
+                         after the other, documents sorted by name
       validation.bin     the held-out documents, likewise
       validation.jsonl   the held-out documents as text, for the evaluation harness
       index.json         counts, ranges and hashes
@@ -27,11 +28,11 @@ import numpy as np
 from runners import documents
 from runners.documents import Document, SourceFile
 from runners.errors import RunError
+from runners.tokenizer import NARROW, Tokenizer, content_hash, token_type, tokenizer
 from specc.manifest import Manifest
 
 FORMAT = 2
 """Raised whenever the same declaration would give other files."""
-TOKEN = np.dtype("<u2")
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,12 @@ class Split:
     path: Path
     ranges: Mapping[str, Range]
     """By source, in the order of the declaration."""
+    token_type: np.dtype[Any] = NARROW
 
     def open(self) -> np.ndarray:
-        """All tokens, memory-mapped, uint16 [tokens]."""
-        tokens = sum(part.tokens for part in self.ranges.values())
-        return np.memmap(self.path, dtype=TOKEN, mode="r", shape=(tokens,)) if tokens else np.empty(0, TOKEN)
+        """All tokens, memory-mapped, uint16 or uint32 [tokens]."""
+        tokens, kind = sum(part.tokens for part in self.ranges.values()), self.token_type
+        return np.memmap(self.path, dtype=kind, mode="r", shape=(tokens,)) if tokens else np.empty(0, kind)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _locate(experiment: Path, manifest: Manifest, name: str) -> tuple[Path, list
     if name not in manifest.data:
         raise RunError(f"the plan declares no data set `{name}`")
     declaration = manifest.data[name]
-    _refuse_unsupported(name, declaration, manifest.tokenizer)
+    _refuse_unsupported(name, declaration)
     home = experiment.parent / "data"
     home.mkdir(parents=True, exist_ok=True)
     files = [file for source, what in declaration["sources"].items() for file in documents.find(source, what)]
@@ -120,9 +122,7 @@ def is_held_out(content: bytes, fraction: float) -> bool:
     return drawn < fraction
 
 
-def _refuse_unsupported(name: str, declaration: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> None:
-    if tokenizer.get("kind") != "byte":
-        raise RunError(f"this version does not run the tokenizer kind `{tokenizer.get('kind')}`, only `byte`")
+def _refuse_unsupported(name: str, declaration: Mapping[str, Any]) -> None:
     declared = declaration.get("filters") or []
     filters = [str(rule.get("kind")) if isinstance(rule, dict) else str(rule) for rule in declared]
     if filters:
@@ -135,19 +135,21 @@ def _refuse_unsupported(name: str, declaration: Mapping[str, Any], tokenizer: Ma
             )
 
 
-def _key(declaration: Mapping[str, Any], tokenizer: Mapping[str, Any], files: Sequence[SourceFile], home: Path) -> str:
+def _key(declaration: Mapping[str, Any], encoding: Mapping[str, Any], files: Sequence[SourceFile], home: Path) -> str:
     sources = {
         source: {key: value for key, value in what.items() if key not in ("path", "exclude", "weight")}
         for source, what in declaration["sources"].items()
     }
     hashes = documents.content_hashes(files, home / "hashes.json")
     content = [(file.source, file.name, file.path.stat().st_size, hashes[file.path]) for file in files]
-    decides = [FORMAT, sources, declaration.get("holdout"), tokenizer, content]
+    encoded = {key: value for key, value in encoding.items() if key not in ("path", "sha256")}
+    decides = [FORMAT, sources, declaration.get("holdout"), encoded, content]
+    decides += [found for found in (content_hash(encoding),) if found is not None]
     return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _build(
-    folder: Path, declaration: Mapping[str, Any], tokenizer: Mapping[str, Any], files: Sequence[SourceFile]
+    folder: Path, declaration: Mapping[str, Any], encoding: Mapping[str, Any], files: Sequence[SourceFile]
 ) -> None:
     """Write everything beside the final place, then rename, so that a kill never leaves half a data set."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -155,7 +157,7 @@ def _build(
     temporary.mkdir()
     try:
         fraction = float((declaration.get("holdout") or {}).get("fraction") or 0.0)
-        writer = _Writer(temporary, int(tokenizer["end_of_document"]), fraction)
+        writer = _Writer(temporary, tokenizer(encoding), fraction)
         index = writer.write(declaration["sources"], files)
         if not any(part["tokens"] for part in index["train"].values()):
             raise RunError(f"data set {folder.name}: no document is left to train on")
@@ -171,10 +173,14 @@ class _Writer:
     """Writes the files of one data set; the only place here that counts as it goes."""
 
     folder: Path
-    end_of_document: int
+    text: Tokenizer
     fraction: float
     skipped: dict[str, int] = field(default_factory=lambda: {"empty": 0})
     not_utf8: int = 0
+
+    @property
+    def token_type(self) -> np.dtype[Any]:
+        return token_type(self.text.vocab_size)
 
     def write(self, sources: Mapping[str, Any], files: Sequence[SourceFile]) -> dict[str, Any]:
         """Write every document, and return the index."""
@@ -193,11 +199,12 @@ class _Writer:
         hashes = {name: documents.file_hash(self.folder / name) for name in written}
         return {
             "format": FORMAT,
-            "token_type": TOKEN.str,
-            "end_of_document": self.end_of_document,
+            "token_type": self.token_type.str,
+            "end_of_document": self.text.end_of_document,
             **counts,
             "skipped": self.skipped,
-            "not_utf8": self.not_utf8,  # trained on as the bytes they are, and left out of validation.jsonl
+            # Trained on as the bytes they are where the tokenizer is one of bytes, and left out of validation.jsonl.
+            "not_utf8": self.not_utf8,
             "sha256": hashes,
         }
 
@@ -205,7 +212,8 @@ class _Writer:
         self, files: Sequence[SourceFile], outputs: Mapping[str, BinaryIO], text: TextIO
     ) -> dict[str, dict[str, int]]:
         """Append the documents of one source; its range in each split."""
-        counts = {split: asdict(Range(output.tell() // TOKEN.itemsize, 0, 0, 0)) for split, output in outputs.items()}
+        size = self.token_type.itemsize
+        counts = {split: asdict(Range(output.tell() // size, 0, 0, 0)) for split, output in outputs.items()}
         for document in self._documents(files):
             split = "validation" if is_held_out(document.content, self.fraction) else "train"
             self._append(document, outputs[split], counts[split])
@@ -222,14 +230,18 @@ class _Writer:
                     self.skipped["empty"] += 1
 
     def _append(self, document: Document, output: BinaryIO, counts: dict[str, int]) -> None:
-        tokens = np.empty(len(document.content) + 1, TOKEN)
-        tokens[0] = self.end_of_document
-        tokens[1:] = np.frombuffer(document.content, np.uint8)
+        ids = self.text.encode_bytes(document.content)
+        self.not_utf8 += document.text() is None
+        if ids is None:
+            self.skipped["not_utf8"] = self.skipped.get("not_utf8", 0) + 1
+            return
+        tokens = np.empty(len(ids) + 1, self.token_type)
+        tokens[0] = self.text.end_of_document
+        tokens[1:] = ids
         output.write(tokens.tobytes())
         counts["tokens"] += len(tokens)
         counts["documents"] += 1
         counts["bytes"] += len(document.content)
-        self.not_utf8 += document.text() is None
 
 
 def _append_text(document: Document, output: TextIO) -> None:
@@ -241,13 +253,14 @@ def _append_text(document: Document, output: TextIO) -> None:
 
 def _load(name: str, folder: Path, declaration: Mapping[str, Any]) -> DataSet:
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    kind = np.dtype(index["token_type"])
     splits = {
-        split: Split(folder / f"{split}.bin", {source: Range(**part) for source, part in index[split].items()})
+        split: Split(folder / f"{split}.bin", {source: Range(**part) for source, part in index[split].items()}, kind)
         for split in ("train", "validation")
     }
     weights = {source: what.get("weight") for source, what in declaration["sources"].items()}
     for split in splits.values():
-        expected = sum(part.tokens for part in split.ranges.values()) * TOKEN.itemsize
+        expected = sum(part.tokens for part in split.ranges.values()) * kind.itemsize
         if not split.path.is_file() or split.path.stat().st_size != expected:
             raise RunError(f"{split.path} is damaged; delete {folder}, and it is made again")
     return DataSet(name, folder, splits["train"], splits["validation"], weights, index["skipped"])

@@ -10,7 +10,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rich.progress import Progress
 from torch import nn
 
 from runners import baseline, checkpoint, facts
-from runners.data import DataSet
+from runners.data import DataSet, prepare
 from runners.errors import RunError
 from runners.events import EventWriter, has_finished
 from runners.progress import clock
@@ -28,6 +28,8 @@ from runners.run import Run, console, execute, name_of, open_data, recorded
 from runners.tokenizer import tokenizer
 
 HARNESS_LOG = "lm_eval.log"
+BYTES = {"kind": "byte", "vocab_size": 257, "end_of_document": 256, "chat_template": "none"}
+"""What a plan declares for bytes, of which baselines count."""
 TYPE_NAMES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
@@ -97,7 +99,7 @@ def _evaluate(run: Run, model: type[nn.Module], cache: type[Any], evaluation: Ev
             for record in _model_records(network, cache, run, stage, suites, evaluation, quietly):
                 _tell(events, out.print, record)
         for what in evaluation.baselines:
-            for record in _baseline_records(what, data[what.data], suites, evaluation.limit):
+            for record in _baseline_records(run, what, data[what.data], suites, evaluation.limit):
                 _tell(events, out.print, record)
         seconds = time.monotonic() - started
         events.write("measurement", name="duration_s", value=seconds)
@@ -188,11 +190,7 @@ def _load(run: Run, stage: str, model: type[nn.Module], place: torch.device) -> 
     """The model of another stage's last checkpoint, in the type that its weights are evaluated in."""
     found = checkpoint.required(run.upstream[stage])
     network = model()
-    try:
-        network.load_state_dict(found.weights())
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise RunError(f"{found.path} is of another model than this plan: {reason}") from None
+    found.load_into(network)
     return network.to(weight_type(place)).to(place), found.step
 
 
@@ -327,11 +325,16 @@ def _plain(value: Any) -> Any:
 
 
 def _baseline_records(
-    what: Baseline, data: DataSet, suites: Sequence[Suite], limit: int | None
+    run: Run, what: Baseline, data: DataSet, suites: Sequence[Suite], limit: int | None
 ) -> Iterator[dict[str, Any]]:
-    """The baseline on every task over the held-out documents of its data set."""
+    """The baseline on every task over the held-out documents of its data set.
+
+    It is fitted on the bytes of the same training documents, whatever tokenizer the models have.
+    """
     documents = held_out_documents(data, limit)
-    value = baseline.bits_per_byte(baseline.fit(data.train.open()), documents)
+    declared = run.manifest if run.manifest.tokenizer["kind"] == "byte" else replace(run.manifest, tokenizer=BYTES)
+    in_bytes = prepare(run.experiment, declared, data.name)
+    value = baseline.bits_per_byte(baseline.fit(in_bytes.train.open()), documents)
     for suite in suites:
         for task in suite.held_out_tasks[what.data]:
             yield {

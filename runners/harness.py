@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from runners import chat
 from runners.errors import RunError
 from runners.sampling import generate
-from runners.tokenizer import ByteTokenizer
+from runners.tokenizer import Tokenizer
 
 MAX_NEW_TOKENS = 256
 """For tasks that set no `max_gen_toks`; the default of lm-eval's own Hugging Face model."""
@@ -39,7 +39,7 @@ class GeneratedModel(LM):  # type: ignore[misc]
         self,
         model: nn.Module,
         cache: type[Any],
-        text: ByteTokenizer,
+        text: Tokenizer,
         batch_size: int,
         max_length: int,
         report: Callable[[int, int], None],
@@ -94,8 +94,9 @@ class GeneratedModel(LM):  # type: ignore[misc]
         return [self._generate(index, len(requests), *request.args) for index, request in enumerate(requests)]
 
     def _fitted(self, context: str, continuation: str) -> Scored:
-        target = self.text.encode(continuation)[-self.max_length :]
-        given = [self.text.end_of_document, *self.text.encode(context)]
+        before, after = self.text.split(context, continuation)
+        target = after[-self.max_length :]
+        given = [self.text.end_of_document, *before]
         return Scored(given[-(self.max_length + 1 - len(target)) :], target)
 
     def _score(self, pairs: Sequence[Scored]) -> list[tuple[float, bool]]:
@@ -126,20 +127,20 @@ class GeneratedModel(LM):  # type: ignore[misc]
             raise RunError("this version generates greedily, and the task asks for sampling")
         count = min(int(options.get("max_gen_toks", MAX_NEW_TOKENS)), self.max_length - 1)
         until = options.get("until") or []
-        stops = [stop.encode("utf-8") for stop in ([until] if isinstance(until, str) else until) if stop]
+        stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
         ids = [self.text.end_of_document, *self.text.encode(context)][-(self.max_length - count) :]
         prompt = torch.tensor([ids], device=self.place)
         written = generate(self.model, self.cache, prompt, count, stop=lambda tokens: self._ended(tokens, stops))
         self.report(index + 1, total)
-        text = bytes(token for token in _until(written[0].tolist(), self.text.end_of_document) if token < 256)
+        text = self.text.decode(_until(written[0].tolist(), self.text.ends))
         cuts = [at for stop in stops if (at := text.find(stop)) >= 0]
-        return text[: min(cuts, default=len(text))].decode("utf-8", errors="replace")
+        return text[: min(cuts, default=len(text))]
 
-    def _ended(self, tokens: Tensor, stops: Sequence[bytes]) -> bool:
-        longest = max((len(stop) for stop in stops), default=1)
-        tail = tokens[0, -longest:].tolist()
-        text = bytes(token for token in tail if token < 256)
-        return tail[-1] == self.text.end_of_document or any(text.endswith(stop) for stop in stops)
+    def _ended(self, tokens: Tensor, stops: Sequence[str]) -> bool:
+        """Whether the last token ends the text, or completes a stop string, which has no more tokens than bytes."""
+        longest = max((len(stop.encode("utf-8")) for stop in stops), default=0)
+        tail = tokens[0, -(longest + 1) :].tolist()
+        return tail[-1] in self.text.ends or any(stop in self.text.decode(tail) for stop in stops)
 
 
 def _read(pair: Scored, chosen: Tensor, greedy: Tensor) -> tuple[float, bool]:
@@ -149,5 +150,6 @@ def _read(pair: Scored, chosen: Tensor, greedy: Tensor) -> tuple[float, bool]:
     return float(chosen[first:last].sum()), bool(greedy[first:last].all())
 
 
-def _until(ids: Sequence[int], end: int) -> Sequence[int]:
-    return ids[: ids.index(end)] if end in ids else ids
+def _until(ids: Sequence[int], ends: frozenset[int]) -> Sequence[int]:
+    first = next((at for at, token in enumerate(ids) if token in ends), len(ids))
+    return ids[:first]

@@ -27,7 +27,7 @@ from runners.objective import Causal, Examples, Objective, training_examples, va
 from runners.progress import TrainingProgress, clock
 from runners.run import Run, Stopped, console, execute, open_data, recorded
 from runners.sampling import generate
-from runners.tokenizer import ByteTokenizer, tokenizer
+from runners.tokenizer import Tokenizer, tokenizer
 from runners.torch_engine import (
     ACTIVATION_CHECKPOINTING,
     PRECISIONS,
@@ -76,6 +76,8 @@ class Pretraining:
     """Tokens after the prompt at most: both together stay within the context length."""
     loss_scale: float | str | None = None
     """For fp16: a number, or `dynamic`."""
+    base: str | None = None
+    """The stage whose last checkpoint it starts from; None draws the weights."""
     auxiliary_loss: float | None = None
     """What the model's `auxiliary_loss()` is multiplied by and added to the loss; None where it has none."""
     after_step: bool = False
@@ -128,7 +130,7 @@ def _pretrain(run: Run, recipe: Recipe) -> None:
         checkpoint.remove_unfinished(run.directory)
         data = open_data(run, events, recipe.settings.data)
         before = facts.resident_memory()
-        engine = _build(recipe, place)
+        engine = _build(recipe, place, None if found is not None else _base(run, recipe.settings.base))
         count = sum(weight.numel() for weight in engine.model.parameters())
         out.print(_headline(run, recipe.settings, count, place))
         if found is not None:
@@ -165,13 +167,25 @@ def _refuse_unsupported(settings: Pretraining) -> None:
         )
 
 
-def _build(recipe: Recipe, place: torch.device) -> TorchEngine:
-    """The model with its first weights, on the device."""
+def _base(run: Run, stage: str | None) -> checkpoint.Checkpoint | None:
+    """The checkpoint that the stage starts from, where it is another stage's."""
+    if stage is None:
+        return None
+    if stage not in run.upstream:
+        raise RunError(f"the run of stage `{stage}` is not given; add `--from {stage}=RUN_DIR`")
+    return checkpoint.required(run.upstream[stage])
+
+
+def _build(recipe: Recipe, place: torch.device, base: checkpoint.Checkpoint | None) -> TorchEngine:
+    """The model with its first weights, on the device; they are drawn where there is no `base`."""
     settings = recipe.settings
     be_deterministic(place)
     torch.manual_seed(settings.seed)
     model = recipe.model()
-    initialise(model, recipe.initialisation, settings.seed)
+    if base is None:
+        initialise(model, recipe.initialisation, settings.seed)
+    else:
+        base.load_into(model)
     model.to(place)
     if settings.activation_checkpointing == "full":
         recompute_activations(model.get_submodule("layers").children())
@@ -256,7 +270,7 @@ class _Training:
     engine: TorchEngine
     batches: Batches
     held_out: Examples
-    text: ByteTokenizer
+    text: Tokenizer
     events: EventWriter
     step: int = 0
     """Optimizer steps done."""
@@ -371,7 +385,7 @@ class _Training:
                 self.recipe.cache,
                 prompt,
                 count,
-                stop=lambda tokens: int(tokens[0, -1]) == self.text.end_of_document,
+                stop=lambda tokens: int(tokens[0, -1]) in self.text.ends,
                 temperature=SAMPLE_TEMPERATURE,
                 generator=generator,
                 sees_prompt=settings.objective.writes_after == "prefix",

@@ -20,6 +20,7 @@ from runners.data import DataSet, address, check_unchanged, prepare
 from runners.errors import RunError
 from runners.events import EventWriter, data_read, open_events
 from runners.numerics import check_resumed
+from runners.places import spec_folder
 from runners.plan import read_manifest
 from specc.manifest import Manifest, StageEntry
 
@@ -169,6 +170,7 @@ def _beginning(run: Run, resumed_from_step: int | None, place: torch.device) -> 
         "kind": run.entry.kind,
         "key": run.entry.key,
         "plan": os.path.relpath(run.plan, run.directory),
+        "folder": str(spec_folder()),
         "seed": manifest.seed,
         "host": facts.host(),
         "pid": os.getpid(),

@@ -57,7 +57,7 @@ class Manifest:
     model: dict[str, Any]
     """`file`, `class`, and `parameters` with `total`, `active` and `embedding`."""
     tokenizer: dict[str, Any]
-    """`kind`, `vocab_size`, `end_of_document`, `chat_template`."""
+    """`kind`, `vocab_size`, `end_of_document`, `chat_template`, and `path` and `sha256` of one that has files."""
     data: dict[str, Any]
     """Data sets by name: `sources` (each with its `kind` and the keys of it), `filters`, `holdout`."""
     stages: dict[str, StageEntry]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from specc.backends import card, deepspeed, lm_eval, lock, model, submitit, train
+from specc.backends import card, deepspeed, huggingface, imported, lm_eval, lock, model, submitit, train
 from specc.backends.artifact import Artifact
 from specc.ir import Plan
 
@@ -10,9 +10,11 @@ Backend = Callable[[Plan], tuple[Artifact, ...]]
 
 BACKENDS: tuple[Backend, ...] = (
     model.emit,
+    imported.emit,
     train.emit,
     deepspeed.emit,
     lm_eval.emit,
+    huggingface.emit,
     submitit.emit,
     lock.emit,
     card.emit,

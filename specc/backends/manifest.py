@@ -16,7 +16,7 @@ Predictions = Mapping[str, Mapping[str, float | None]]
 def emit(plan: ir.Plan, artifacts: tuple[Artifact, ...], predictions: Predictions) -> Artifact:
     """The manifest of a compiled experiment and of its files."""
     experiment = plan.experiment
-    model, tokenizer = experiment.model, experiment.tokenizer
+    model = experiment.model
     manifest = Manifest(
         specc=__version__,
         experiment=experiment.name,
@@ -32,12 +32,7 @@ def emit(plan: ir.Plan, artifacts: tuple[Artifact, ...], predictions: Prediction
                 "embedding": model.embedding_parameters,
             },
         },
-        tokenizer={
-            "kind": tokenizer.kind,
-            "vocab_size": tokenizer.vocab_size,
-            "end_of_document": tokenizer.end_of_document,
-            "chat_template": tokenizer.chat_template,
-        },
+        tokenizer=_tokenizer(experiment.tokenizer),
         data={dataset.name: _dataset(dataset) for dataset in experiment.data},
         stages={
             stage.name: StageEntry(
@@ -53,6 +48,16 @@ def emit(plan: ir.Plan, artifacts: tuple[Artifact, ...], predictions: Prediction
         files={artifact.path: digest(artifact.text) for artifact in sorted(artifacts, key=lambda a: a.path)},
     )
     return Artifact(FILE, manifest.to_json())
+
+
+def _tokenizer(tokenizer: ir.Tokenizer) -> dict[str, object]:
+    return {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "end_of_document": tokenizer.end_of_document,
+        "chat_template": tokenizer.chat_template,
+        **tokenizer.files,
+    }
 
 
 def _dataset(dataset: ir.Dataset) -> dict[str, object]:

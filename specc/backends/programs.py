@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specc import ir
-from specc.backends import lm_eval, train
+from specc.backends import huggingface, imported, lm_eval, train
 
 PROGRAMS: dict[str, Callable[[ir.Experiment, ir.Stage], str]] = {
+    imported.KIND: imported.program,
     train.KIND: train.program,
     lm_eval.KIND: lm_eval.program,
+    huggingface.KIND: huggingface.program,
 }
 """By kind of stage."""
 

@@ -99,6 +99,7 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "notice": notice(),
         "program": path,
         "stage": stage.name,
+        "upstream": "".join(f" --from {base}=RUN_DIR" for base in stage.after),
         "engine": layout.engine,
         "engine_config": deepspeed.path(stage) if layout.engine == "deepspeed" else None,
         "seed": experiment.seed,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from specc.diagnostics import At, Finding
 from specc.diagnostics.near import nearest
-from specc.ir import Experiment, Plan, Stage
+from specc.ir import Experiment, Export, Plan, Stage
 
 
 def check_lowering(experiment: Experiment) -> Iterator[Finding]:
     """Stages of kinds that have no lowering: they are planned and locked, and no code is emitted for them."""
-    without = [stage for stage in experiment.stages if not stage.lowered]
+    without = [stage for stage in experiment.stages if not stage.lowered and _refused(stage) is None]
+    yield from (replace(found, severity="note") for stage in experiment.stages if (found := _refused(stage)))
     if without:
         names = ", ".join(f"`{stage.name}`" for stage in without)
         several = len(without) > 1
@@ -26,10 +28,26 @@ def check_lowering(experiment: Experiment) -> Iterator[Finding]:
 
 def refuse_lowering(stage: Stage) -> Finding:
     """The same as an error, for a stage that is asked for by name."""
-    return Finding(
+    return _refused(stage) or Finding(
         "SPC810",
         f"this version of specc emits no code for stage `{stage.name}`",
         (At(("stages", stage.name, "kind"), f"no lowering for `{stage.kind}`"),),
+    )
+
+
+def _refused(stage: Stage) -> Finding | None:
+    """Why a model cannot be exported: the kind has code, and not for every model."""
+    work = stage.work
+    if not isinstance(work, Export) or work.refusal is None:
+        return None
+    at = ("stages", stage.name)
+    if work.module == "generated":
+        return Finding("SPC910", f"stage `{stage.name}` cannot be run: {work.refusal}", (At((*at, "module")),))
+    return Finding(
+        "SPC910",
+        f"stage `{stage.name}` cannot be run: no class of transformers is known to compute this model",
+        (At((*at, "kind")), At(("model",), of_key=True)),
+        (work.refusal,),
     )
 
 

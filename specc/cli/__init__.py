@@ -25,6 +25,8 @@ _HOMES = {
     "diff": "asking",
     "fmt": "fmt",
     "init": "init",
+    "import": "converting",
+    "export": "converting",
     "schema": "schema",
     "completion": "completion",
     "run": "running",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 _PLAN_DIGITS = 12
+_SPEC_FOLDER = "SPECC_SPEC_FOLDER"
+"""Tells runners where the spec lies (`runners/places.py`): a plan cannot say it."""
 
 
 @click.command()
@@ -47,7 +50,7 @@ def run(asked: Asked, stages: tuple[str, ...], runs: Path, fresh: bool) -> None:
     for number, (plan, folder) in enumerate(zip(outcome.plans, folders, strict=True), start=1):
         if len(folders) > 1:
             click.echo(f"variant {number:,} of {len(folders):,}: {plan.experiment.name}")
-        code = _execute(folder, stages, fresh=fresh)
+        code = _execute(folder, stages, asked.spec.resolve().parent, fresh=fresh)
         if code and number < len(folders):
             click.echo(f"error: {plan.experiment.name} failed; the {len(folders) - number:,} after it wait", err=True)
         if code:
@@ -67,10 +70,10 @@ def _written(plan: ir.Plan, artifacts: tuple[Artifact, ...], runs: Path) -> Path
     return folder
 
 
-def _execute(folder: Path, stages: tuple[str, ...], *, fresh: bool) -> int:
-    """The exit code of the stages of a plan, run here."""
+def _execute(folder: Path, stages: tuple[str, ...], beside: Path, *, fresh: bool) -> int:
+    """The exit code of the stages of a plan, run here; paths of weights and tokenizers are seen from `beside`."""
     command = [sys.executable, "-m", "runners.local", str(folder), "--stages", ",".join(stages)]
-    child = subprocess.Popen([*command, *(["--fresh"] if fresh else [])])
+    child = subprocess.Popen([*command, *(["--fresh"] if fresh else [])], env={**os.environ, _SPEC_FOLDER: str(beside)})
     # The terminal sends its interrupt to the stage as well, which saves its state: we wait for that.
     signal.signal(signal.SIGINT, lambda *_: None)
     return child.wait()

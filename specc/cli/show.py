@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from specc import ir
+from specc.diagnostics import Diagnostic
 from specc.diagnostics.render import render, summary
 from specc.driver import Outcome
 
@@ -47,6 +49,13 @@ def diagnostics(outcome: Outcome, form: str) -> None:
         click.echo(render(quiet, outcome.texts, "concise") + "\n", err=True)
     if outcome.failed or any(d.fix is not None and d.fix.safe for d in outcome.diagnostics):
         click.echo(summary(outcome.diagnostics), err=True)
+
+
+def refused(diagnostics: tuple[Diagnostic, ...], texts: Mapping[str, str]) -> NoReturn:
+    """Diagnostics of files that are no specs, and the end of the command."""
+    click.echo(render(diagnostics, texts, "full", colour=colours(sys.stderr)) + "\n", err=True)
+    click.echo(summary(diagnostics), err=True)
+    sys.exit(1)
 
 
 def facts(plans: tuple[ir.Plan, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from specc.diagnostics.near import nearest
@@ -42,6 +42,11 @@ def read(config: Mapping[str, Any], model_type: str | None = None) -> Reading:
     return read_with(family(str(config.get("model_type") or model_type or "")), config)
 
 
-def write(model: Mapping[str, Any], model_type: str) -> dict[str, Any]:
-    """The config of a native class for a `model:` section with its defaults explicit; Unwritable when it has none."""
-    return write_with(family(model_type), model)
+def write(
+    model: Mapping[str, Any], model_type: str, defaulted: Collection[tuple[str | int, ...]] = ()
+) -> dict[str, Any]:
+    """The config of a native class for a `model:` section with its defaults explicit; Unwritable when it has none.
+
+    `defaulted` are the paths of keys that say their default, which a reading of the config need not repeat.
+    """
+    return write_with(family(model_type), model, defaulted)

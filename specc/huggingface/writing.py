@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from specc.huggingface import parts
@@ -25,17 +25,25 @@ _APART = frozenset({("init",), ("attention", "kernel"), ("position", "num_positi
 _MISSING = object()
 
 
-def write_with(family: Family, model: Mapping[str, Any]) -> dict[str, Any]:
+def write_with(
+    family: Family, model: Mapping[str, Any], defaulted: Collection[tuple[str | int, ...]] = ()
+) -> dict[str, Any]:
     """The config of this family for a model section whose defaults are explicit.
 
-    The config is read back, and Unwritable names the first key of the section that it does not say.
+    The config is read back, and Unwritable names the first key of the section that it does not say. A key whose path
+    is among `defaulted` says its default, which the reading back need not repeat.
     """
     try:
         config = {"model_type": family.model_type, "architectures": [family.architectures[0]], **family.write(model)}
         read = read_with(family, config).model
-    except (KeyError, Unspoken) as error:
+    except KeyError as error:
+        lacks = f"its config is written from `{error.args[0]}`, which no key of the model says"
+        raise Unwritable(f"`{family.architectures[0]}` cannot compute this model: {lacks}") from None
+    except Unspoken as error:
         raise Unwritable(f"`{family.architectures[0]}` has no config for this model: {error}") from None
-    for path, ours, theirs in _differences(_plain(model), _plain(read)):
+    found = _plain(read)
+    said = {path: value for path, value in _plain(model).items() if path in found or path not in defaulted}
+    for path, ours, theirs in _differences(said, found):
         key = ".".join(("model", *path))
         raise Unwritable(f"`{family.architectures[0]}` computes `{key}` {theirs}, and this model has {ours}")
     return config

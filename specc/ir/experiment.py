@@ -53,6 +53,8 @@ class Tokenizer:
     special: SpecialTokens = SpecialTokens()
     text_ids: int = 0
     """Ids below this stand for text."""
+    files: Mapping[str, Any] = field(default_factory=dict)
+    """Where its files lie (`path`) and what they hold (`sha256`, or None); empty where it has none."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,30 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Import:
+    """A stage that takes over weights that were trained elsewhere."""
+
+    path: str
+    """Folder of the weights, seen from the spec."""
+    sha256: str
+    """Of their file."""
+    family: str | None = None
+    """The `model_type` that they had in transformers."""
+
+
+@dataclass(frozen=True)
 class Export:
     """A stage that writes a model in another tool's format."""
 
     format: str
+    module: str = "native"
+    """Whose classes compute it: `native` of the other tool, or `generated` beside the weights."""
+    config: Mapping[str, Any] | None = None
+    """The other tool's description of the model; None where its own classes cannot compute it."""
+    moves: tuple[Mapping[str, Any], ...] = ()
+    """Which of its tensors holds which of ours."""
+    refusal: str | None = None
+    """Why there is no such description."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +219,7 @@ class Stage:
     kind: str
     after: tuple[str, ...]
     data: str | None
-    work: Training | Evaluation | Export
+    work: Training | Evaluation | Import | Export
     lowered: bool
     """Whether this version of specc emits code for the kind."""
     key: str

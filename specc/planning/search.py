@@ -272,7 +272,7 @@ def _untrained(experiment: Experiment, stage: Stage, cluster: Cluster) -> StageP
     note = (
         "the number of tokens depends on the tasks' data"
         if scores
-        else "export reads and writes the weights once; its time depends on the disk"
+        else f"{stage.kind} reads and writes the weights once; its time depends on the disk"
     )
     return StagePlan(
         stage=stage.name,

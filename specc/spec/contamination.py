@@ -47,7 +47,8 @@ def _uses(spec: Spec) -> Iterator[Use]:
     for evaluation in spec.stages.values():
         if not isinstance(evaluation, Evaluate):
             continue
-        trained = [stage for model in evaluation.models for stage in reversed(lineage(spec, model))]
+        models = [stage for model in evaluation.models for stage in reversed(lineage(spec, model))]
+        trained = [stage for stage in models if hasattr(spec.stages[stage], "data")]
         for suite in evaluation.suites:
             for index in range(len(spec.suites[suite].tasks)):
                 found = [Use(stage, str(getattr(spec.stages[stage], "data", "")), suite, index) for stage in trained]

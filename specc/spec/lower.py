@@ -11,7 +11,7 @@ from specc.kinds.stage.mention import MODELS
 from specc.spec.consistency import check_suites
 from specc.spec.contamination import check_contamination
 from specc.spec.emission import check_emission
-from specc.spec.lineage import upstream
+from specc.spec.lineage import lineage, upstream
 from specc.spec.mixtures import check_mixtures
 from specc.spec.objectives import check_objectives, needed_tokens, sees_prefix
 from specc.spec.references import check_references
@@ -37,7 +37,7 @@ _HARMLESS = frozenset(
 # What was so before it could be written: it is no part of an address, and the runs that exist keep theirs.
 _UNSAID: dict[str, object] = {"objective.kind": "causal", "mask_token": None, "sentinel_tokens": None}
 
-Work = ir.Training | ir.Evaluation | ir.Export
+Work = ir.Training | ir.Evaluation | ir.Import | ir.Export
 
 
 def check(spec: Spec) -> Iterator[Finding]:
@@ -75,7 +75,7 @@ def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
     datasets = {key: data.lower(key) for key, data in spec.data.items()}
     suites = {key: suite.lower(key) for key, suite in spec.suites.items()}
     resolved = tuple(settings(spec))
-    context = StageContext(model, datasets, suites, tokenizer)
+    context = StageContext(model, datasets, suites, tokenizer, spec.model, _origins(spec))
     works = {key: stage.lower(context) for key, stage in spec.stages.items()}
     keys = _stage_keys(spec, context, works, resolved)
     stages = tuple(
@@ -85,7 +85,7 @@ def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
             after=upstream(spec, key),
             data=getattr(stage, "data", None),
             work=works[key],
-            lowered=stage.lowered,
+            lowered=stage.lowered and getattr(works[key], "refusal", None) is None,
             key=keys[key],
         )
         for key, stage in spec.stages.items()
@@ -94,6 +94,11 @@ def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
     return ir.Experiment(
         name, spec_path, spec.seed, tokenizer, model, tuple(datasets.values()), stages, resolved, identity
     )
+
+
+def _origins(spec: Spec) -> dict[str, str | None]:
+    """By stage: what an import says of where the weights came from that the stage goes back to."""
+    return {name: getattr(spec.stages[lineage(spec, name)[-1]], "family", None) for name in spec.stages}
 
 
 def _identities(resolved: tuple[ir.Setting, ...], prefix: str) -> dict[str, object]:

@@ -31,11 +31,23 @@ def test_wrong_usage_is_exit_code_2(specc: Specc) -> None:
     assert specc("compile", TINY, "--fromat", "json").code == 2
 
 
-@pytest.mark.parametrize("stage", ["sft", "dpo", "export"])
-def test_a_stage_without_lowering_is_a_plain_diagnostic_on_its_own(stage: str, specc: Specc, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("sft", "error[SPC810]: this version of specc emits no code for stage `sft`"),
+        ("dpo", "error[SPC810]: this version of specc emits no code for stage `dpo`"),
+        (
+            "export",
+            "error[SPC910]: stage `export` cannot be run: no class of transformers is known to",
+        ),
+    ],
+)
+def test_a_stage_without_lowering_is_a_plain_diagnostic_on_its_own(
+    stage: str, words: str, specc: Specc, tmp_path: Path
+) -> None:
     said = specc("compile", SPEC_70B, "--stage", stage)
     assert said.code == 1
-    assert f"error[SPC810]: this version of specc emits no code for stage `{stage}`" in said.err
+    assert words in said.err
     assert not (tmp_path / "generated").exists()
 
 

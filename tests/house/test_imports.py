@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "resources": set(),
     "source": {"diagnostics", "resources"},
     "spec": {"ir", "kinds", "source", "diagnostics"},
-    "kinds": {"ir", "spec", "diagnostics"},
+    "kinds": {"ir", "spec", "diagnostics", "native"},
     "passes": {"ir"},
     "checks": {"ir", "diagnostics"},
     "planning": {"ir", "diagnostics"},
@@ -31,6 +31,9 @@ MAY_IMPORT = {
     "starting": {"spec", "source", "diagnostics", "resources"},
     "api": {"driver", "spec", "source", "ir", "writing"},
     "huggingface": {"diagnostics"},
+    "native": {"huggingface"},
+    "importing": {"backends", "canonical", "diagnostics", "driver", "huggingface", "source", "starting"},
+    "exporting": {"backends", "driver", "ir", "native", "spec"},
     "fixing": {"diagnostics", "driver", "resources", "source"},
     "settings_diff": set(),
     "store": {"manifest", "settings_diff"},
@@ -38,7 +41,8 @@ MAY_IMPORT = {
     "canonical": {"source", "spec"},
     "cli": {
         "driver", "diagnostics", "fixing", "formatting", "writing", "planning", "store", "backends", "ir", "spec",
-        "kinds", "questions", "canonical", "source", "reference", "starting",
+        "kinds", "questions", "canonical", "source", "reference", "starting", "importing", "exporting", "native",
+        "huggingface",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "deepspeed", "submitit", "lm_eval", "datasets", "duckdb", "rich")

@@ -8,14 +8,15 @@ from specc.kinds.stage.dpo import Dpo
 from specc.kinds.stage.evaluate import Evaluate
 from specc.kinds.stage.export import Export
 from specc.kinds.stage.grpo import Grpo
+from specc.kinds.stage.imported import Import
 from specc.kinds.stage.kto import Kto
 from specc.kinds.stage.ppo import Ppo
 from specc.kinds.stage.pretrain import Pretrain
 from specc.kinds.stage.reward import Reward
 from specc.kinds.stage.sft import Sft
 
-STAGE = (Pretrain, Sft, Reward, Dpo, Kto, Grpo, Ppo, Evaluate, Export)
+STAGE = (Pretrain, Import, Sft, Reward, Dpo, Kto, Grpo, Ppo, Evaluate, Export)
 Stage = Annotated[
-    Pretrain | Sft | Reward | Dpo | Kto | Grpo | Ppo | Evaluate | Export,
+    Pretrain | Import | Sft | Reward | Dpo | Kto | Grpo | Ppo | Evaluate | Export,
     Discriminator("kind"),
 ]

@@ -9,18 +9,26 @@ from specc import ir
 from specc.diagnostics import Finding
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import Mention
-from specc.spec.base import Node, identity
+from specc.spec.base import Node, identity, values_of
+from specc.spec.defaults import defaulted
 
 
 class Export(Node):
     """A model in another tool's format (Wolf et al. 2020, transformers, arXiv:1910.03771)."""
 
-    lowered: ClassVar[bool] = False
+    lowered: ClassVar[bool] = True
     leaves: ClassVar[str | None] = None
 
     kind: Literal["export"] = identity("The choice.")
     base: str = identity("Stage whose model is exported.", alias="from")
     format: Literal["huggingface"] = identity("Format of the files that are written.")
+    module: Literal["native", "generated"] = identity(
+        "Whose code computes it there: a class of transformers, or modeling code that is written beside the weights.",
+        "native",
+    )
+    family: str | None = identity(
+        "The `model_type` it is written as; `null` is the one it was imported as, else the first that fits.", None
+    )
 
     def mentions(self) -> tuple[Mention, ...]:
         """The stage whose model is exported."""
@@ -37,6 +45,16 @@ class Export(Node):
         yield from ()
 
     def lower(self, context: StageContext) -> ir.Export:
-        """The format alone."""
-        del context
-        return ir.Export(self.format)
+        """The model in the other tool's words, or why it has none for it."""
+        # Loaded here: most specs export nothing, and `specc check` should not wait for the table of families.
+        from specc.native import GENERATED, NoClassError, describe
+
+        if self.module == "generated":
+            return ir.Export(self.format, self.module, refusal=GENERATED)
+        written, family = context.architecture, self.family or context.origins.get(self.base)
+        assert written is not None, "a stage is lowered with the model that it is of"
+        try:
+            found = describe(values_of(written, list), set(defaulted(written)), context.model.vocab_size, family)
+        except NoClassError as reason:
+            return ir.Export(self.format, self.module, refusal=str(reason))
+        return ir.Export(self.format, self.module, found.config, found.moves)

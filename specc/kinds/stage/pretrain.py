@@ -13,6 +13,7 @@ from specc.kinds.objective import Objective
 from specc.kinds.objective.causal import Causal
 from specc.kinds.objective.place import Place
 from specc.kinds.stage.context import StageContext
+from specc.kinds.stage.mention import Mention
 from specc.kinds.stage.training import TrainingStage, cadence_in_steps
 from specc.spec.base import Node, execution, identity, section
 from specc.spec.quantities import Cadence, quantity
@@ -39,15 +40,25 @@ class PackingSpec(Node):
 
 
 class Pretrain(TrainingStage):
-    """Training on text from random weights (Radford et al. 2018, GPT, section 3.1)."""
+    """Training on text (Radford et al. 2018, GPT, section 3.1), from random weights or another stage's.
+
+    From another stage's weights it is continued pretraining (Gururangan et al. 2020, arXiv:2004.10964): the optimizer
+    and the schedule begin anew.
+    """
 
     lowered: ClassVar[bool] = True
 
     kind: Literal["pretrain"] = identity("The choice.")
+    base: str | None = identity("Stage whose weights it starts from; `null` draws them anew.", None, alias="from")
     objective: Objective = section("What is predicted from what.", Causal(kind="causal"))
     validation: ValidationSpec = section("Loss on held-out documents.", default_factory=ValidationSpec)
     packing: PackingSpec = section("How documents share a sequence.", default_factory=PackingSpec)
     sample: SampleSpec = section("Text generated at the end.", default_factory=SampleSpec)
+
+    def mentions(self) -> tuple[Mention, ...]:
+        """The stage whose weights it starts from, and the data."""
+        named = () if self.base is None else (Mention(("from",), self.base, "stage"),)
+        return (*named, *super().mentions())
 
     def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
         """What every training stage checks, and a sample that is longer than the model was trained for."""
@@ -77,6 +88,7 @@ class Pretrain(TrainingStage):
             context,
             context.model.parameters,
             None,
+            base=self.base,
             validation_batches=self.validation.batches,
             cross_document=self.packing.cross_document,
             sample_prompt=self.sample.prompt,

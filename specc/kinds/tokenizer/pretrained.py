@@ -11,12 +11,15 @@ from specc.spec.base import Identifier, Node, identity
 
 
 class Pretrained(Node):
-    """The `tokenizer.json` of a directory or of a model on the Hugging Face hub."""
+    """The `tokenizer.json` of a directory (Wolf et al. 2020, arXiv:1910.03771, section 4: the tokenizers library)."""
 
     kind: Literal["pretrained"] = identity("The choice.")
-    path: str = identity("Directory, or name on the hub: another tokenizer makes another experiment.", min_length=1)
+    path: str = identity(
+        "Directory, seen from the spec, or name on the hub: another tokenizer makes another experiment.", min_length=1
+    )
     vocab_size: int = identity("Ids in use, special ones included.", ge=1)
     end_of_document: int = identity("Id that starts every document.", ge=0)
+    sha256: str | None = identity("SHA-256 of its `tokenizer.json`: a run takes no other. `null` takes any.", None)
     chat_template: str = identity(TEMPLATE, "none")
     mask_token: int | None = identity("Id of the mask; `null` where it has none.", None, ge=0)
     sentinel_tokens: tuple[int, int] | None = identity(
@@ -45,7 +48,8 @@ class Pretrained(Node):
             self.mask_token, first, -1 if counts_down else 1, self._sentinels(), dict(self.mode_tokens)
         )
         ids, end = self.vocab_size, self.end_of_document
-        return ir.Tokenizer(self.kind, ids, end, None, self.path, self.chat_template, special, ids)
+        files = {"path": self.path, "sha256": self.sha256}
+        return ir.Tokenizer(self.kind, ids, end, None, self.path, self.chat_template, special, ids, files)
 
     def lacks(self, needs: Needs) -> tuple[tuple[str, str], ...]:
         """What is needed and not declared: the key that would say it, and what is missing."""
