@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,11 +134,15 @@ def _of_run(run: Path) -> Exportable:
 def _events(run: Path) -> Iterator[Mapping[str, Any]]:
     """Whole events of a run; a line that a kill tore is left out, as every reader does."""
     with (run / EVENTS).open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            with suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event
+        yield from (event for line in file if (event := _whole(line)) is not None)
+
+
+def _whole(line: str) -> Mapping[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 def _plan(spec: Path) -> tuple[ir.Plan, Spec]:
