@@ -36,15 +36,16 @@ class Cache:
 
 
 class LayerNorm(nn.Module):
-    """(x - mean(x)) / std(x) * weight + bias (Ba et al. 2016, arXiv:1607.06450)."""
+    """(x - mean(x)) / std(x) * weight + bias over the last dimension (Ba et al. 2016, arXiv:1607.06450)."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(D))
-        self.bias = nn.Parameter(torch.zeros(D))
+        self.size = size
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return F.layer_norm(x_BTD, (D,), self.weight, self.bias, 1e-5)
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (self.size,), self.weight, self.bias, 1e-5)
 
 
 class Attention(nn.Module):
@@ -86,9 +87,9 @@ class Block(nn.Module):
 
     def __init__(self, layer: int) -> None:
         super().__init__()
-        self.attention_norm = LayerNorm()
+        self.attention_norm = LayerNorm(D)
         self.attention = Attention(layer)
-        self.ffn_norm = LayerNorm()
+        self.ffn_norm = LayerNorm(D)
         self.ffn = FeedForward()
 
     def forward(self, x_BTD: Tensor, cache: Cache | None) -> Tensor:
@@ -104,7 +105,7 @@ class Model(nn.Module):
         self.embedding = nn.Embedding(V, D)
         self.position_embedding = nn.Embedding(C, D)
         self.layers = nn.ModuleList(Block(layer) for layer in range(L))
-        self.norm = LayerNorm()
+        self.norm = LayerNorm(D)
 
     def forward(self, ids_BT: Tensor, cache: Cache | None = None) -> Tensor:
         start = 0 if cache is None else cache.length

@@ -50,14 +50,14 @@ def alibi_bias(start: int, x_BTD: Tensor) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight, computed in fp32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+    """x / rms(x) * weight over the last dimension, computed in fp32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(D))
+        self.weight = nn.Parameter(torch.ones(size))
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return F.rms_norm(x_BTD.float(), (D,), self.weight.float(), 1e-5).to(x_BTD.dtype)
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), 1e-5).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -103,9 +103,9 @@ class Block(nn.Module):
 
     def __init__(self, layer: int) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm()
+        self.attention_norm = RMSNorm(D)
         self.attention = Attention(layer)
-        self.ffn_norm = RMSNorm()
+        self.ffn_norm = RMSNorm(D)
         self.ffn = FeedForward()
 
     def forward(self, x_BTD: Tensor, bias_1NTS: Tensor, cache: Cache | None) -> Tensor:
@@ -120,7 +120,7 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(V, D)
         self.layers = nn.ModuleList(Block(layer) for layer in range(L))
-        self.norm = RMSNorm()
+        self.norm = RMSNorm(D)
 
     def forward(self, ids_BT: Tensor, cache: Cache | None = None) -> Tensor:
         start = 0 if cache is None else cache.length
