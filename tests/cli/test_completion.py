@@ -58,7 +58,7 @@ def test_paths_of_set_are_those_of_the_spec_and_values_those_of_the_key(folder: 
     found = offered(folder, "specc", "check", SPEC, "--set", "stages.pretrain.sch")
     assert {"stages.pretrain.schedule.kind=", "stages.pretrain.schedule.min_ratio="} <= set(found)
     assert offered(folder, "specc", "check", SPEC, "--set", "model.num_l") == ["model.num_layers="]
-    assert offered(folder, "specc", "check", SPEC, "--set", "model.position.kind=r") == ["model.position.kind=rope"]
+    assert offered(folder, "specc", "check", SPEC, "--set", "model.position.kind=ro") == ["model.position.kind=rope"]
     ties = offered(folder, "specc", "check", SPEC, "--set", "model.tie_embeddings=")
     assert ties == ["model.tie_embeddings=true", "model.tie_embeddings=false"]
 
@@ -105,7 +105,7 @@ ask 'specc che'
 ask 'specc check specs/q'
 ask 'specc run specs/quickstart.yaml '
 ask 'specc check specs/quickstart.yaml --set model.num_l'
-ask 'specc check specs/quickstart.yaml --set model.position.kind=r'
+ask 'specc check specs/quickstart.yaml --set model.position.kind=ro'
 """
 
 
@@ -121,7 +121,7 @@ def test_fish_completes(folder: Path) -> None:
     script = "specc completion fish | source; " + "; ".join(
         f"complete -C '{line}'"
         for line in ("specc che", "specc run specs/quickstart.yaml pre", "specc explain SPC102",
-                     "specc check specs/quickstart.yaml --set model.position.kind=r")
+                     "specc check specs/quickstart.yaml --set model.position.kind=ro")
     )  # fmt: skip
     said = shell(folder, ["fish", "--no-config", "-c", script])
     words = [line.partition("\t")[0] for line in said.out.splitlines()]

@@ -214,7 +214,7 @@ ONE_MISTAKE = (
     ("model.init.std=0.05", "SPC005", "", 1, "`--set 'model.init={kind: depth_scaled, std: 0.05}'`"),
     ("specc=2", "SPC004", "`specc` takes `1`, not `2`", 7, "this specc reads specs of version 1"),
     # What the field has and the language has not is no slip.
-    ("model.ffn.kind=geglu", "SPC006", "no ffn kind `geglu`", 16, "its kinds are `swiglu`, `gelu`"),
+    ("model.ffn.kind=geglo", "SPC006", "no ffn kind `geglo`", 16, "did you mean `geglu`?"),
 )
 
 
