@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specc import ir
 from specc.backends import templates
 
 
-def layers(model: ir.Model) -> Any:
-    """The macros that say which class of attention and of feed-forward each layer has."""
+def layers(blocks: Sequence[ir.Layer], folder: str, names: Mapping[str, str]) -> Any:
+    """The macros that say which class of attention and of feed-forward each layer has.
+
+    `names` are what the templates of `folder` call the block, its pattern and the number of blocks.
+    """
     sorts = [
         (layer.part("attention").values["module"], layer.part("ffn").values["module"])
-        for layer in model.layers
+        for layer in blocks
         for _ in range(layer.count)
     ]
-    attentions, ffns = (tuple(dict.fromkeys(names)) for names in zip(*sorts, strict=True))
-    holes: dict[str, Any] = {"ffn_module": ffns[0]}
+    attentions, ffns = (tuple(dict.fromkeys(modules)) for modules in zip(*sorts, strict=True))
+    holes: dict[str, Any] = {**names, "attention_module": attentions[0], "ffn_module": ffns[0]}
     if len(attentions) == len(ffns) == 1:
-        return templates.macros("model/layers/alike.py.j2", holes)
+        return templates.macros(f"{folder}/alike.py.j2", holes)
     if len(ffns) == 1:
         name, words = "by_attention", [attention for attention, _ in sorts]
     elif len(attentions) == 1:
         name, words = "by_ffn", [ffn for _, ffn in sorts]
     else:
         name, words = "by_both", [f"({attention}, {ffn})" for attention, ffn in sorts]
-    return templates.macros(f"model/layers/{name}.py.j2", {**holes, "pattern": pattern(words)})
+    return templates.macros(f"{folder}/{name}.py.j2", {**holes, "pattern": pattern(words)})
 
 
 def pattern(words: Sequence[str]) -> str:

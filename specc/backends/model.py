@@ -8,69 +8,120 @@ from typing import Any
 from specc import ir
 from specc.backends import templates
 from specc.backends.artifact import Artifact
-from specc.backends.layers import layers, pattern
 from specc.backends.notice import notice
 from specc.backends.prediction import prediction
+from specc.backends.stack import by_module, made, stack, template, unless_one
+from specc.ir.component import Component
 
 PATH = "model.py"
+_TEMPLATES = {
+    "decoder": "model/model.py.j2",
+    "encoder": "model/encoder.py.j2",
+    "encoder_decoder": "model/encoder_decoder.py.j2",
+}
+
+_FAMILIES = {"decoder": "a decoder", "encoder": "an encoder", "encoder_decoder": "an encoder-decoder"}
 
 
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """One file, the parts in the order of use."""
     model = plan.experiment.model
-    attentions = _by_module(model, "attention")
-    position = templates.macros(_template(model.position), model.position.values)
-    masks = [templates.macros(name, {}) for name in dict.fromkeys(a.values["mask"] for a in attentions)]
-    names = [mask.name() for mask in masks if mask.name()]
-    biases = "".join(f"{name}: Tensor, " for name in names)
-    signature, arguments = position.signature() + biases, position.arguments() + "".join(f"{name}, " for name in names)
-    order, head = layers(model), templates.macros(_template(model.head), model.head.values)
-    values = {
+    own = stack(model, model)
+    encoder = None if model.encoder is None else stack(model, model.encoder)
+    stacks = (own,) if encoder is None else (encoder, own)
+    values: dict[str, Any] = {
         "title": plan.experiment.name,
         "notice": notice(),
-        "family": model.family,
+        "family": _FAMILIES[model.family],
         "parameters": f"{model.parameters:,}",
         "dimensions": model.dimensions,
-        "cache": templates.render(attentions[0].values["cache"], attentions[0].values),
-        "position": position,
-        "inputs": "".join(dict.fromkeys(mask.inputs() for mask in masks)),
-        "prepare": position.prepare() + "".join(mask.prepare() for mask in masks),
-        "arguments": arguments,
-        "biases": "".join(f"{name}, " for name in names),
-        "turns": pattern(model.position.values.get("turns", ())),
-        "functions": [text for part in (position, *masks) if (text := part.functions().strip("\n"))],
-        "classes": [*_norms(model), _attention(attentions, position, biases, names), *_feed_forwards(model)],
-        "layers": order,
+        "cache": _cache(model),
+        "stack": own,
+        "encoder": encoder,
+        "functions": tuple(dict.fromkeys(text for each in stacks for text in each.functions)),
+        "classes": (*_norms(model), *(text for each in stacks for text in each.attentions), *_feed_forwards(model)),
+        "blocks": tuple(each.block for each in stacks),
+        "prepare": own.prepare,
+        "inputs": own.inputs,
+        "signature": own.signature,
+        "arguments": own.arguments,
         **_regulation(model),
-        "block": _block(model, order, signature, arguments),
-        "signature": signature,
-        **_ends(model, head),
+        **_ends(model),
     }
-    values["prediction"] = prediction(model, head, values)
+    values["prediction"] = prediction(model, values["head"], values)
     values["prediction_class"] = values["prediction"].functions().strip("\n")
-    return (Artifact(PATH, templates.render("model/model.py.j2", values)),)
+    return (Artifact(PATH, templates.render(_TEMPLATES[model.family], values)),)
 
 
-def _ends(model: ir.Model, head: Any) -> dict[str, Any]:
+def _cache(model: ir.Model) -> str:
+    """The class of what decoding keeps; an encoder keeps nothing."""
+    values = model.layers[0].part("attention").values
+    if model.family == "encoder":
+        return ""
+    name = values["cache"] if model.encoder is None else "model/cache/sources.py.j2"
+    return templates.render(name, values)
+
+
+def _ends(model: ir.Model) -> dict[str, Any]:
     """The holes of the model's own class, before its blocks and after them."""
-    norms = {name: _made(part) for name, part in (*model.inputs, *model.outputs) if part.kind.startswith("norm/")}
-    logits = head.logits("self.norm(x_BTD)" if "norm" in norms else "x_BTD")
-    multiplier = model.head.values["multiplier"]
+    norms = {name: made(part) for name, part in (*model.inputs, *model.outputs) if part.kind.startswith("norm/")}
+    head = templates.macros(template(model.head), model.head.values)
     return {
         "embedding_norm": norms.get("embedding_norm"),
-        "embedding_multiplier": _unless_one(model.values["embedding_multiplier"]),
+        "embedding_multiplier": unless_one(model.values["embedding_multiplier"]),
         "embedding_dropout": model.values["embedding_dropout"],
+        "token_types": "token_type_embedding" in dict(model.inputs),
         "final_norm": norms.get("norm"),
+        "hidden": _hidden(model, norms),
         "head": head,
         "head_class": head.functions().strip("\n"),
-        "logits": logits if multiplier == 1 else f"{templates.python_literal(multiplier)} * {logits}",
-        "softcap": model.head.values["softcap"],
+        "gives": head.gives(),
+        "output_modules": tuple(_output_modules(model)),
+        "output_lines": tuple(_output_lines(model)),
+        "logits": _logits(model, head.logits(_hidden(model, norms))),
+        "softcap": model.head.values.get("softcap"),
     }
+
+
+def _hidden(model: ir.Model, norms: dict[str, str]) -> str:
+    """What comes out of a stack."""
+    text, share = "self.norm(x_BTD)" if "norm" in norms else "x_BTD", model.values["output_dropout"]
+    return f"F.dropout({text}, {templates.python_literal(share)}, self.training)" if share else text
+
+
+def _logits(model: ir.Model, text: str) -> str:
+    multiplier = model.head.values.get("multiplier", 1)
+    return text if multiplier == 1 else f"{templates.python_literal(multiplier)} * {text}"
+
+
+def _output_modules(model: ir.Model) -> Iterator[str]:
+    """What the constructor makes for what comes after the blocks."""
+    for name, part in model.outputs:
+        if part.kind.startswith("norm/"):
+            yield f"        self.{name} = {made(part)}"
+        elif text := templates.macros(template(part), part.values).modules().strip("\n"):
+            yield text
+
+
+def _output_lines(model: ir.Model) -> Iterator[str]:
+    """What an encoder makes of its last hidden states, line by line."""
+    x, share = "x_BTD", model.values["output_dropout"]
+    for name, part in model.outputs[:-1]:
+        if part.kind.startswith("norm/"):
+            yield f"        {x} = self.{name}({x})"
+        else:
+            yield templates.macros(template(part), part.values).lines(x)
+            x = "x_BD" if part.kind.startswith("head/pool") else x
+        if name == "norm" and share:
+            yield f"        {x} = F.dropout({x}, {templates.python_literal(share)}, self.training)"
+    head = model.outputs[-1][1]
+    yield f"        return {_logits(model, templates.macros(template(head), head.values).logits(x))}"
 
 
 def _regulation(model: ir.Model) -> dict[str, str]:
     """What the model counts in a forward pass, and its methods that training calls."""
-    found = {part.values["balancing"]: part for part in _by_module(model, "ffn") if part.values.get("balancing")}
+    ffns = by_module(model.blocks, "ffn")
+    found = {part.values["balancing"]: part for part in ffns if part.values.get("balancing")}
     texts = [templates.macros(name, part.values) for name, part in found.items()]
     return {
         "count": "".join(text.count() for text in texts).lstrip("\n"),
@@ -87,82 +138,8 @@ def _norms(model: ir.Model) -> Iterator[str]:
 
 
 def _feed_forwards(model: ir.Model) -> Iterator[str]:
-    return (_class(part) for part in _by_module(model, "ffn"))
+    return (_class(part) for part in by_module(model.blocks, "ffn"))
 
 
-def _block(model: ir.Model, order: Any, signature: str, arguments: str) -> str:
-    norms = [part for layer in model.layers for name, part in layer.parts if name.endswith("norm")]
-    holes = {
-        "layers": order,
-        **_regulation(model),
-        "norm": _made(norms[0]),
-        "multiplier": _unless_one(model.values["residual_multiplier"]),
-        "dropout": model.values["residual_dropout"],
-        "signature": signature,
-        "arguments": arguments,
-    }
-    return templates.render(f"model/block/{model.values['block']}.py.j2", holes).strip("\n")
-
-
-def _unless_one(factor: float) -> float | None:
-    """A factor that changes something."""
-    return None if factor == 1 else factor
-
-
-def _by_module(model: ir.Model, name: str) -> tuple[ir.Component, ...]:
-    """The components under one name, one for each class."""
-    return tuple({layer.part(name).values["module"]: layer.part(name) for layer in model.layers}.values())
-
-
-def _class(component: ir.Component) -> str:
-    return templates.render(_template(component), component.values).strip("\n")
-
-
-def _made(norm: ir.Component) -> str:
-    """The call that makes a norm."""
-    return f"{norm.values['module']}({norm.values['argument']})"
-
-
-def _attention(attentions: tuple[ir.Component, ...], position: Any, biases: str, names: list[str]) -> str:
-    """One class; where layers differ, what they share and one class for each sort of layer."""
-    first = attentions[0]
-    shared = {"position": position, "signature": position.signature() + biases}
-    if len(attentions) == 1:
-        text = _attend(first, several="T > 1", gives="y_BNTH =")
-        return templates.render(_template(first), {**first.values, **shared, "attend": text}).strip("\n")
-    handed = {"kv": first.values["kv"], "names": names}
-    attend = templates.render("model/attention/attend/by_layer.py.j2", handed).rstrip("\n")
-    texts = [templates.render(_template(first), {**first.values, **shared, "attend": attend})]
-    for attention in attentions:
-        view = {
-            **attention.values,
-            **handed,
-            "attend": _attend(attention, several="q_BNTH.shape[2] > 1", gives="return"),
-        }
-        texts.append(templates.render("model/attention/view.py.j2", view))
-    return "\n\n".join(texts).strip("\n")
-
-
-def _attend(attention: ir.Component, *, several: str, gives: str) -> str:
-    """Queries, keys and values to what is attended to.
-
-    `several` asks whether there is more than one query, and `gives` begins the line of the result.
-    """
-    values = attention.values
-    bias = templates.macros(values["mask"], {}).name()
-    mask = f"attn_mask={bias}" if bias else f"is_causal={several}"
-    holes = {**values, "bias": bias, "mask": mask, "options": _options(attention), "gives": gives}
-    return templates.render(values["attend"], holes).rstrip("\n")
-
-
-def _options(attention: ir.Component) -> str:
-    """Further arguments of PyTorch's fused attention. Dropout is off outside training: a share times False is 0."""
-    scale, dropout = attention.values["scale"], attention.values["dropout"]
-    said = [f"scale={templates.python_literal(scale)}"] if scale else []
-    said += [f"dropout_p={templates.python_literal(dropout)} * self.training"] if dropout else []
-    return "".join(f", {word}" for word in said)
-
-
-def _template(component: ir.Component) -> str:
-    assert component.template is not None, f"{component.kind} renders nothing"
-    return component.template
+def _class(component: Component) -> str:
+    return templates.render(template(component), component.values).strip("\n")

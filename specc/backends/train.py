@@ -118,6 +118,7 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "initialisation": rules(experiment.model),
         "optimizer": _optimizer(work, experiment.model),
         "schedule": _rendered(work.schedule),
+        "has_cache": plan.experiment.model.family != "encoder",
         "objective": (objective := _objective(work)),
         "objective_names": ", ".join(name for name in OBJECTIVES if f"{name}(" in objective),
     }

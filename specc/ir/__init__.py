@@ -18,7 +18,7 @@ from specc.ir.experiment import (
     Tokenizer,
     Training,
 )
-from specc.ir.model import Layer, Model, check_model
+from specc.ir.model import Layer, Model, Stack, check_model
 from specc.ir.plan import Cluster, Device, Layout, Memory, Partition, Plan, Rejection, StagePlan
 from specc.ir.verify import BrokenIrError, check_experiment, check_plan, verify
 
@@ -49,6 +49,7 @@ __all__ = [
     "Saved",
     "Setting",
     "SpecialTokens",
+    "Stack",
     "Stage",
     "StagePlan",
     "Suite",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from specc.ir.component import Component
-from specc.ir.model import Model
+from specc.ir.model import Model, Stack
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,50 @@ _OUTSIDE = {"position_embedding": "position", "lm_head": "head"}
 def parameter_derivations(model: Model) -> Iterator[Derivation]:
     """The number of parameters, of every component and in all."""
     sizes = {dimension.letter: dimension.size for dimension in model.dimensions}
-    outside = tuple((_OUTSIDE.get(name, name), component) for name, component in (*model.inputs, *model.outputs))
-    terms, inputs = [], []
-    for name, component in outside:
-        if component.parameters:
-            path, term = f"model.{name}.parameters", name.replace(".", "_")
-            yield _weights(path, component, sizes)
-            terms.append(term)
-            inputs.append(Input(term, component.parameters, path))
-    for index, layer in enumerate(model.layers):
-        suffix = f"_{index}" if len(model.layers) > 1 else ""
-        path = "model.layers" + suffix.replace("_", ".")
-        block = []
-        for name, component in layer.parts:
-            if component.parameters:
-                yield _weights(f"{path}.{name}.parameters", component, sizes)
-                block.append(Input(f"{name}{suffix}", component.parameters, f"{path}.{name}.parameters"))
-        count = Input(f"layers{suffix}", layer.count, "model.num_layers" if not suffix else None)
-        terms.append(f"{count.name} * ({' + '.join(part.name for part in block)})")
-        inputs += [count, *block]
+    sums = [_stack(model, "", "model.num_layers" if model.encoder is None else "model.num_decoder_layers")]
+    if model.encoder is not None:
+        sums.insert(0, _stack(model.encoder, "encoder.", "model.num_layers"))
+    for stack in sums:
+        yield from (_weights(path, component, sizes) for path, component in stack.components)
     yield Derivation(
         "model.parameters",
         model.parameters,
         "Parameters; tied ones count once.",
-        " + ".join(terms),
-        tuple(inputs),
+        " + ".join(term for stack in sums for term in stack.terms),
+        tuple(each for stack in sums for each in stack.inputs),
     )
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """The parameters of a stack as arithmetic."""
+
+    components: tuple[tuple[str, Component], ...]
+    """Each with its path."""
+    terms: tuple[str, ...]
+    inputs: tuple[Input, ...]
+
+
+def _stack(stack: Model | Stack, prefix: str, depth: str) -> _Sum:
+    """`depth` is the key that says how many blocks there are, where all of them are equal."""
+    name_of, components = prefix.replace(".", "_"), []
+    terms, inputs = [], []
+    for name, component in ((_OUTSIDE.get(key, key), part) for key, part in (*stack.inputs, *stack.outputs)):
+        if component.parameters:
+            path = f"model.{prefix}{name}.parameters"
+            components.append((path, component))
+            terms.append(f"{name_of}{name}".replace(".", "_"))
+            inputs.append(Input(terms[-1], component.parameters, path))
+    for index, layer in enumerate(stack.layers):
+        suffix = f"_{index}" if len(stack.layers) > 1 else ""
+        path = f"model.{prefix}layers{suffix.replace('_', '.')}"
+        parts = [(f"{path}.{name}.parameters", name, part) for name, part in layer.parts if part.parameters]
+        components += [(key, part) for key, _, part in parts]
+        block = [Input(f"{name_of}{name}{suffix}", part.parameters, key) for key, name, part in parts]
+        count = Input(f"{name_of}layers{suffix}", layer.count, None if suffix else depth)
+        terms.append(f"{count.name} * ({' + '.join(part.name for part in block)})")
+        inputs += [count, *block]
+    return _Sum(tuple(components), tuple(terms), tuple(inputs))
 
 
 def _weights(path: str, component: Component, sizes: dict[str, int]) -> Derivation:

@@ -26,6 +26,41 @@ class Layer:
         return sum(component.parameters for _, component in self.parts)
 
 
+_HEADS = ("lm_head", "classifier", "pooled", "hidden")
+"""Attributes that give what a model returns."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Blocks with what comes before and after them: the encoder of an encoder-decoder."""
+
+    inputs: tuple[tuple[str, Component], ...]
+    layers: tuple[Layer, ...]
+    outputs: tuple[tuple[str, Component], ...]
+
+    @property
+    def position(self) -> Component:
+        """How the stack knows the order of tokens."""
+        return dict(self.inputs)["position_embedding"]
+
+    def placed(self, prefix: str = "") -> Iterator[tuple[str, Component]]:
+        """Every component with its canonical prefix, blocks unrolled, in the order of `named_parameters()`."""
+        yield from ((f"{prefix}{name}.", component) for name, component in self.inputs)
+        blocks = (layer for layer in self.layers for _ in range(layer.count))
+        for index, layer in enumerate(blocks):
+            yield from ((f"{prefix}layers.{index}.{name}.", component) for name, component in layer.parts)
+        yield from ((f"{prefix}{name}.", component) for name, component in self.outputs)
+
+    def counted(self, prefix: str = "") -> Iterator[tuple[int, str, Component]]:
+        """Every component once for all equal blocks: how many there are, and its prefix in the first of them."""
+        index = 0
+        yield from ((1, f"{prefix}{name}.", component) for name, component in self.inputs)
+        for layer in self.layers:
+            yield from ((layer.count, f"{prefix}layers.{index}.{name}.", component) for name, component in layer.parts)
+            index += layer.count
+        yield from ((1, f"{prefix}{name}.", component) for name, component in self.outputs)
+
+
 @dataclass(frozen=True)
 class Model:
     """A lowered architecture. Shapes are in the letters of `dimensions`."""
@@ -42,6 +77,8 @@ class Model:
     """Rows of the embedding, padding included."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """What the template's own holes are filled with: the name of the block, multipliers, dropout."""
+    encoder: Stack | None = None
+    """What an encoder-decoder reads with; the rest of the model writes."""
 
     @property
     def embedding(self) -> Component:
@@ -55,13 +92,19 @@ class Model:
 
     @property
     def head(self) -> Component:
-        """What makes logits; without weights where it shares the token table."""
-        return dict(self.outputs)["lm_head"]
+        """What makes logits, or whatever else comes out; without weights where it shares the token table."""
+        outputs = dict(self.outputs)
+        return next(outputs[name] for name in _HEADS if name in outputs)
 
     @property
     def is_tied(self) -> bool:
         """Whether the head shares the token table."""
-        return not any(len(weight.sizes) > 1 for weight in self.head.weights)
+        return bool(self.head.values.get("tied"))
+
+    @property
+    def blocks(self) -> tuple[Layer, ...]:
+        """All of them: the encoder's, then those of the other stack."""
+        return (*(self.encoder.layers if self.encoder is not None else ()), *self.layers)
 
     @property
     def hidden_size(self) -> int:
@@ -70,19 +113,16 @@ class Model:
 
     @property
     def num_layers(self) -> int:
-        """Number of blocks."""
-        return sum(layer.count for layer in self.layers)
+        """Number of blocks, of both stacks where there are two."""
+        return sum(layer.count for layer in self.blocks)
 
     def placed(self) -> Iterator[tuple[str, Component]]:
         """Every component with its canonical prefix, blocks unrolled, in the order of `named_parameters()`."""
-        yield from ((f"{name}.", component) for name, component in self.inputs)
-        index = 0
-        for layer in self.layers:
-            for _ in range(layer.count):
-                for name, component in layer.parts:
-                    yield f"layers.{index}.{name}.", component
-                index += 1
-        yield from ((f"{name}.", component) for name, component in self.outputs)
+        first, rest = self._halves()
+        yield from first.placed()
+        if self.encoder is not None:
+            yield from self.encoder.placed("encoder.")
+        yield from rest.placed()
 
     def weights(self) -> Iterator[Weight]:
         """Every parameter under its canonical name."""
@@ -92,12 +132,15 @@ class Model:
 
     def counted(self) -> Iterator[tuple[int, str, Component]]:
         """Every component once for all equal blocks: how many there are, and its prefix in the first of them."""
-        index = 0
-        yield from ((1, f"{name}.", component) for name, component in self.inputs)
-        for layer in self.layers:
-            yield from ((layer.count, f"layers.{index}.{name}.", component) for name, component in layer.parts)
-            index += layer.count
-        yield from ((1, f"{name}.", component) for name, component in self.outputs)
+        first, rest = self._halves()
+        yield from first.counted()
+        if self.encoder is not None:
+            yield from self.encoder.counted("encoder.")
+        yield from rest.counted()
+
+    def _halves(self) -> tuple[Stack, Stack]:
+        """What both stacks read, the token table, and the rest."""
+        return Stack(self.inputs[:1], (), ()), Stack(self.inputs[1:], self.layers, self.outputs)
 
     @property
     def parameters(self) -> int:
@@ -117,13 +160,14 @@ class Model:
     def forward_flops_per_token(self, context_length: int) -> int:
         """FLOPs of one forward pass per token when every query sees `context_length` keys.
 
-        The causal mask is not counted as a saving (Chowdhery et al. 2022, PaLM, appendix B).
+        The causal mask is not counted as a saving (Chowdhery et al. 2022, PaLM, appendix B). In an encoder-decoder as
+        many tokens are read as written: those of both stacks are counted per token that is written.
         """
         return sum(count * (part.matmul_flops + part.score_flops * context_length) for count, _, part in self.counted())
 
     @property
     def kv_cache_values_per_token(self) -> int:
-        """Values that decoding keeps per token, all layers."""
+        """Values that decoding keeps per token, all layers; in an encoder-decoder per token read and written."""
         return sum(count * part.kv_cache_values for count, _, part in self.counted())
 
     @property

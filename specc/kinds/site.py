@@ -18,6 +18,10 @@ RowCount = Annotated[int, Field(ge=1, le=2**30)] | Literal["auto"]
 """Rows of a table, or as many as it needs."""
 
 
+Reads = Literal["past", "both", "source"]
+"""What a query sees: the past of its sequence, both sides of it, or what an encoder made of another sequence."""
+
+
 @dataclass(frozen=True)
 class Heads:
     """The sizes of the attention that a position kind works with."""
@@ -45,6 +49,8 @@ class Frame:
     """For each layer, whether its queries see a window only."""
     sees_prefix: bool = False
     """Whether queries see a prefix of their sequence as a whole, and not their past alone."""
+    causal: bool = True
+    """Whether a query sees the past only."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class Drops:
     attention: float = 0.0
     residual: float = 0.0
     ffn: float = 0.0
+    output: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,10 +123,13 @@ class Site:
     """For each layer, whether its queries see a window only."""
     sees_prefix: bool = False
     """Whether queries see a prefix of their sequence as a whole, and not their past alone."""
+    reads: Reads = "past"
+    prefix: str = ""
+    """What class names begin with, so that two stacks can have attentions of their own."""
 
     def norm_name(self, norm: object, name: str) -> str | None:
         """The class of another norm: `name`, or None where one class serves it and the blocks."""
-        return None if norm == self.norm or type(norm) is not type(self.norm) else name
+        return None if norm == self.norm else name
 
     @property
     def stream(self) -> Over:

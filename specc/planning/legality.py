@@ -74,6 +74,7 @@ def _findings(model: Model, stage: Stage, requested: Requested, cluster: Cluster
         _machine(requested, cluster),
         impossible,
         *divisions,
+        _stacks(model, mesh),
         _combination(requested, mesh, cluster),
         _tied(model, requested, mesh, cluster),
     )
@@ -174,9 +175,18 @@ def _heads(model: Model, requested: Requested, mesh: Mesh, cluster: Cluster) -> 
         yield replace(found, notes=("DeepSpeed exchanges heads for parts of the sequence (arXiv:2309.14509)",))
 
 
+def _stacks(model: Model, mesh: Mesh) -> Iterator[Finding]:
+    """A pipeline runs through one stack of blocks."""
+    if model.encoder is None or mesh.pipeline == 1:
+        return
+    headline = f"an encoder-decoder has two stacks, and {mesh.pipeline} pipeline stages cut one"
+    note = "every stage of the decoder would have to be sent what the encoder made"
+    yield Finding("SPC146", headline, (At(("pipeline_parallel_size",)), At(("model", "kind"))), (note,))
+
+
 def _layers(model: Model, mesh: Mesh) -> Iterator[Finding]:
     pieces = mesh.pipeline * mesh.chunks
-    if mesh.pipeline == 1 or model.num_layers % pieces == 0:
+    if mesh.pipeline == 1 or model.encoder is not None or model.num_layers % pieces == 0:
         return
     # DeepSpeed's PipelineModule (`partition_method`) and torch's PipelineStage take any split; a schedule that
     # interleaves has every rank go through its chunks in step.
@@ -347,7 +357,7 @@ def _leaves(number: int, by: int) -> str:
 
 def _size(model: Model, name: str) -> int | None:
     """A size that the kinds of the blocks state in their fields; None where none does."""
-    for layer in model.layers:
+    for layer in model.blocks:
         for _, component in layer.parts:
             value = component.fields.get(name)
             if isinstance(value, int):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -124,7 +124,7 @@ def measure(model: Model, training: Training) -> Workload:
     value_bytes = BYTES[training.precision]
     before, after = _outside(model)
     outside = (*before, *after)
-    blocks = [_saved(_components(layer), value_bytes) for layer in model.layers]
+    blocks = [_saved(_components(layer), value_bytes) for layer in model.blocks]
     outside_saved = _saved(outside, value_bytes)
     parameters = model.parameters
     own_weights = training.adapter is None or bool(training.options.get("other_reference"))
@@ -136,7 +136,7 @@ def measure(model: Model, training: Training) -> Workload:
         frozen=parameters if training.adapter else max(0, parameters - training.trainable_parameters),
         reference=parameters if separate_reference else 0,
         reference_forward=training.reference_forward,
-        block_parameters=max((layer.parameters for layer in model.layers), default=0),
+        block_parameters=max((layer.parameters for layer in model.blocks), default=0),
         table_parameters=max(model.embedding.parameters, model.head.parameters),
         num_layers=model.num_layers,
         hidden_size=model.hidden_size,
@@ -147,7 +147,7 @@ def measure(model: Model, training: Training) -> Workload:
         score_flops=model.forward_flops_per_token(context) - model.forward_flops_per_token(0),
         outside_matmul_flops=sum(component.matmul_flops for component in outside),
         adapter_flops=training.adapter.matmul_flops if training.adapter else 0,
-        saved_bytes=sum(layer.count * size for layer, size in zip(model.layers, blocks, strict=True)) + outside_saved,
+        saved_bytes=sum(layer.count * size for layer, size in zip(model.blocks, blocks, strict=True)) + outside_saved,
         block_saved_bytes=max(blocks, default=0),
         outside_saved_bytes=outside_saved,
         bias_bytes=_bias_values(model) * context**2 * value_bytes,
@@ -159,8 +159,11 @@ def measure(model: Model, training: Training) -> Workload:
 
 
 def _outside(model: Model) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
-    """What stands before the blocks and after them."""
-    return tuple(part for _, part in model.inputs), tuple(part for _, part in model.outputs)
+    """What stands before the blocks and after them; both for an encoder of its own too."""
+    stacks = (model,) if model.encoder is None else (model, model.encoder)
+    return tuple(part for stack in stacks for _, part in stack.inputs), tuple(
+        part for stack in stacks for _, part in stack.outputs
+    )
 
 
 def _components(layer: Layer) -> tuple[Component, ...]:
@@ -170,21 +173,21 @@ def _components(layer: Layer) -> tuple[Component, ...]:
 def _divisible(model: Model, value_bytes: int) -> dict[str, Any]:
     """What a mesh divides."""
     return {
-        "blocks": sum((_block(layer) * layer.count for layer in model.layers), Parts()),
-        "largest_block": max((_block(layer) for layer in model.layers), key=lambda parts: parts.on(1), default=Parts()),
+        "blocks": sum((_block(layer) * layer.count for layer in model.blocks), Parts()),
+        "largest_block": max((_block(layer) for layer in model.blocks), key=lambda parts: parts.on(1), default=Parts()),
         "embedding": _parts(_outside(model)[0]),
         "head": _parts(_outside(model)[1]),
         "is_tied": model.is_tied,
         "saved_split_bytes": sum(
-            layer.count * _saved(_components(layer), value_bytes, only_split=True) for layer in model.layers
+            layer.count * _saved(_components(layer), value_bytes, only_split=True) for layer in model.blocks
         ),
         "block_saved_split_bytes": max(
-            (_saved(_components(layer), value_bytes, only_split=True) for layer in model.layers), default=0
+            (_saved(_components(layer), value_bytes, only_split=True) for layer in model.blocks), default=0
         ),
         "kept_width": model.hidden_size,
         "kv_values": model.kv_cache_values_per_token,
         "whole_kv_values": model.whole_kv_cache_values_per_token,
-        "expert_choices": sum(layer.count * _choices(layer) for layer in model.layers),
+        "expert_choices": sum(layer.count * _choices(layer) for layer in model.blocks),
     }
 
 
@@ -221,9 +224,16 @@ def _saved(components: Iterable[Component], value_bytes: int, *, only_split: boo
 
 
 def _bias_values(model: Model) -> int:
-    """Held once for all layers, so a kind that answers it in every block is still counted once."""
-    inside = [part.bias_per_layer_stack for layer in model.layers for part in _components(layer)]
-    return max([model.position.bias_per_layer_stack, *inside])
+    """Held once for all layers of a stack, so a kind that answers it in every block is still counted once."""
+    stacks = (model,) if model.encoder is None else (model, model.encoder)
+    return sum(
+        max([stack.position.bias_per_layer_stack, *(part.bias_per_layer_stack for part in _inside(stack.layers))])
+        for stack in stacks
+    )
+
+
+def _inside(layers: Iterable[Layer]) -> Iterator[Component]:
+    return (part for layer in layers for part in _components(layer))
 
 
 def _state_bytes(model: Model, training: Training) -> Fraction:

@@ -46,7 +46,12 @@ def decoder(
         layers=(layer,),
         outputs=(
             ("norm", norm),
-            ("lm_head", Component("head", matmul_flops=2 * hidden * vocab, saved=(Saved("input", hidden),))),
+            (
+                "lm_head",
+                Component(
+                    "head", values={"tied": True}, matmul_flops=2 * hidden * vocab, saved=(Saved("input", hidden),)
+                ),
+            ),
         ),
         context_length=context,
         vocab_size=vocab,

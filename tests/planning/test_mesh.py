@@ -182,7 +182,7 @@ def test_a_mixture_of_experts_is_divided_and_its_tokens_travel():
 
 def test_a_requested_mesh_is_planned_and_fills_the_devices():
     asked = {"tensor_parallel_size": 8, "pipeline_parallel_size": 4, "engine": "torch", "zero_stage": 3}
-    head = replace(LLAMA_70B.head, weights=LLAMA_70B.embedding.weights)
+    head = replace(LLAMA_70B.head, weights=LLAMA_70B.embedding.weights, values={})
     untied = replace(LLAMA_70B, outputs=(LLAMA_70B.outputs[0], ("lm_head", head)))
     plan, findings = plan_experiment(experiment(untied, stage(training(untied, 1024, **asked))), cluster(nodes=16))
     layout = plan.stage("pretrain").layout

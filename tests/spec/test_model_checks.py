@@ -12,8 +12,50 @@ MLA = "kind: mla, num_heads: 4, qk_nope_head_dim: 16, qk_rope_head_dim: 8, v_hea
 EXPERTS = "kind: moe, num_experts: 8, intermediate_size: 64"
 GPT2 = "tokenizer={kind: pretrained, path: gpt2, vocab_size: 50257, end_of_document: 50256}"
 
+ENCODER = ("model.kind=encoder", "stages.pretrain.objective={kind: masked}")
+ENCODER_DECODER = ("model.kind=encoder_decoder", "stages.pretrain.objective={kind: span_corruption}")
+
 # Overrides, the code, the headline, and overrides that follow the help.
 MISTAKES: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
+    (*ENCODER, "model.position={kind: alibi, slope_precision: bf16}"): (
+        "SPC140",
+        "`bf16` slopes round the position of a key, and an encoder has distances to both sides",
+        ("model.position.slope_precision=fp32",),
+    ),
+    (*ENCODER, "model.position={kind: relative, num_buckets: 3}"): (
+        "SPC141",
+        "an encoder halves the buckets of distances twice, and there are 3",
+        ("model.position.num_buckets=4",),
+    ),
+    (*ENCODER_DECODER, "model.position={kind: relative, num_buckets: 3}"): (
+        "SPC141",
+        "an encoder halves the buckets of distances twice, and there are 3",
+        ("model.position.num_buckets=4",),
+    ),
+    (*ENCODER, "model.first_attention_norm=false", "model.residual=parallel"): (
+        "SPC142",
+        "blocks of `parallel` have no norm before their attention alone that the first could lack",
+        ("model.first_attention_norm=true",),
+    ),
+    (*ENCODER, "model.tie_embeddings=false", "model.head={kind: none}"): (
+        "SPC143",
+        "a head of kind `none` has no table of tokens that could differ from the embedding's",
+        ("model.tie_embeddings=true",),
+    ),
+    (*ENCODER_DECODER, "model.residual=parallel_two_norms"): (
+        "SPC144",
+        "a decoder that reads an encoder has three parts in a block, and `parallel_two_norms` is said of two",
+        ("model.residual=sequential",),
+    ),
+    (
+        *ENCODER_DECODER,
+        "model.num_decoder_layers=3",
+        f"model.attention={{{HEADS}, window: 8, pattern: LG}}",
+    ): (
+        "SPC107",
+        "the pattern `LG` does not tile 3 layers",
+        ("model.num_decoder_layers=4",),
+    ),
     ("model.position={kind: rope, original_context_length: 32, scaling: {kind: linear, factor: 2}}",): (
         "SPC104",
         "context 128 is 4 times the length that rotary was set for (32)",

@@ -11,3 +11,5 @@ from specc.kinds.attention.mqa import Mqa
 
 ATTENTION = (Gqa, Mha, Mqa, Mla)
 Attention = Annotated[Gqa | Mha | Mqa | Mla, Discriminator("kind")]
+MultiHeads = Annotated[Gqa | Mha | Mqa, Discriminator("kind")]
+"""Those that keep whole keys and values: latent attention saves a cache, and an encoder has none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -22,6 +22,16 @@ from specc.spec.base import Node, identity, numerics, section
 View = Literal["all", "local", "global"]
 """What the queries of a layer see: the same in every layer, or as the pattern says."""
 _PATH = ("model", "attention")
+_MODULES = {"all": "Attention", "local": "LocalAttention", "global": "GlobalAttention"}
+_SEES = {
+    ("past", False): "past",
+    ("past", True): "window",
+    ("both", False): "whole",
+    ("both", True): "near",
+    ("source", False): "whole",
+}
+_LINES = frozenset({"none", "two_sided/tokens", "two_sided/tokens_bias"})
+"""Masks that hold no value for each pair of positions."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,11 @@ class MultiHead(Node):
         False,
     )
     window: int | None = identity(
-        "Positions that a query sees, its own and those before it; `null` is the whole past.", None, ge=1, le=2**30
+        "Positions that a query sees, its own and those before it, and in an encoder as many after it (ModernBERT's "
+        "`local_attention` of 128 is 64 on either side, a window of 65); `null` is all of them.",
+        None,
+        ge=1,
+        le=2**30,
     )
     pattern: str | None = identity(
         "Layers in order, `L` local (the window) and `G` global, repeated over all layers; `null` is all alike.",
@@ -112,6 +126,10 @@ class MultiHead(Node):
         yield from self._check_window(frame)
         yield from self._check_kernel(frame)
 
+    def across(self, site: Site) -> Component:
+        """The same heads between two sequences: queries of what is written, keys and values of what was read."""
+        return lowered(self, replace(site, reads="source", prefix="Cross", adds_bias=False), "all")
+
     def asked(self, *, adds_bias: bool, sees_prefix: bool = False) -> tuple[str, ...]:
         """The abilities that a kernel needs for it."""
         needs = {
@@ -141,26 +159,22 @@ class MultiHead(Node):
     def scores(self, site: Site, view: View) -> Scores:
         """How the layers of one view make their scores."""
         eager = self.row(adds_bias=site.adds_bias, sees_prefix=site.sees_prefix).name == "eager"
-        seen = self._seen(view)
-        mask = "prefix" if site.sees_prefix else _mask(seen, adds_bias=site.adds_bias, eager=eager)
-        expanded = mask != "none"
-        heads, context, kv = self.num_heads, site.context_length, self.key_letter
+        seen = None if site.reads == "source" else self._seen(view)
+        mask = "prefix" if site.sees_prefix else _mask(seen, site, eager=eager)
+        # A mask of tokens is no bias: it is given to a kernel that groups heads.
+        expanded = eager or mask not in ("none", "two_sided/tokens")
+        kv = self.key_letter
         copies = {("sdpa", True): "sdpa_expanded", ("sdpa", False): "sdpa_grouped", ("eager", True): "eager_expanded"}
         name = "eager" if eager else "sdpa"
         attend = name if kv == "N" else copies[name, expanded]
-        saved: tuple[Saved, ...] = (Saved("log-sum-exp", heads, 4, split=True),)
-        if eager:
-            # Softmax keeps its result in fp32, the sum over values a copy in the compute type, tanh its result.
-            kept = 2 if self.logit_softcap else 1
-            saved = (
-                Saved("scores", heads * context, 4, split=True),
-                Saved("scores", kept * heads * context, split=True),
-            )
         return Scores(
             values={
-                "module": {"all": "Attention", "local": "LocalAttention", "global": "GlobalAttention"}[view],
+                "module": f"{site.prefix}{_MODULES[view]}",
+                "base": f"{site.prefix}Attention",
+                "prefix": site.prefix,
+                "reads": site.reads,
                 "view": view,
-                "sees": f"model/attention/view/{'window' if seen else 'past'}.py.j2",
+                "sees": f"model/attention/view/{_SEES[site.reads, seen is not None]}.py.j2",
                 "attend": f"model/attention/attend/{attend}.py.j2",
                 "mask": f"model/mask/{mask}.py.j2",
                 "cache": "model/cache/heads.py.j2",
@@ -172,9 +186,21 @@ class MultiHead(Node):
                 "period": tuple("LocalAttention" if word == "L" else "GlobalAttention" for word in self.pattern or ""),
             },
             dimensions=(Dimension("W", seen, "positions that a query sees"),) if seen else (),
-            saved=saved,
+            saved=self._saved(site.context_length, eager=eager),
             expanded=expanded,
             bias_per_layer_stack=self._stacked(site, eager=eager),
+        )
+
+    def _saved(self, context: int, *, eager: bool) -> tuple[Saved, ...]:
+        """What scores keep for the backward pass."""
+        heads = self.num_heads
+        if not eager:
+            return (Saved("log-sum-exp", heads, 4, split=True),)
+        # Softmax keeps its result in fp32, the sum over values a copy in the compute type, tanh its result.
+        kept = 2 if self.logit_softcap else 1
+        return (
+            Saved("scores", heads * context, 4, split=True),
+            Saved("scores", kept * heads * context, split=True),
         )
 
     def _seen(self, view: View) -> int | None:
@@ -187,10 +213,12 @@ class MultiHead(Node):
         views = dict.fromkeys(self.views(site.num_layers))
         if site.sees_prefix:
             return 0  # one for each sequence: it is counted where it is made
-        masks = {_mask(self._seen(view), adds_bias=site.adds_bias, eager=eager) for view in views} - {"none"}
+        if site.reads == "source":
+            return 0
+        masks = {_mask(self._seen(view), site, eager=eager) for view in views} - _LINES
         if not site.adds_bias:
             return len(masks)
-        return site.heads.num_heads * len(masks | {"position"})
+        return site.heads.num_heads * len(masks | {_mask(None, site, eager=eager)})
 
     def _fit(self, hidden_size: int, heads: int, *, rotary: bool) -> bool:
         """Whether so many heads of such a width pass every check of their sizes."""
@@ -262,10 +290,13 @@ class MultiHead(Node):
         yield from check_kernel(self.kernel, asked, heads.head_dim, keys)
 
 
-def _mask(window: int | None, *, adds_bias: bool, eager: bool) -> str:
+def _mask(window: int | None, site: Site, *, eager: bool) -> str:
     """The template of what is added to the scores; `none` where the kernel masks the future by itself."""
+    folder = "" if site.reads == "past" else "two_sided/"
     if window is not None:
-        return "window_position" if adds_bias else "window"
-    if adds_bias:
-        return "position"
+        return f"{folder}window_position" if site.adds_bias else f"{folder}window"
+    if site.adds_bias:
+        return f"{folder}position"
+    if folder:
+        return f"{folder}tokens_bias" if eager else f"{folder}tokens"
     return "causal" if eager else "none"

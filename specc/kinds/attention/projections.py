@@ -12,6 +12,8 @@ from specc.spec.base import values_of
 if TYPE_CHECKING:
     from specc.kinds.attention.multihead import MultiHead, View
 
+_TEMPLATES = {"past": "heads", "both": "two_sided", "source": "cross"}
+
 
 def lowered(attention: MultiHead, site: Site, view: View) -> Component:
     """Four projections. Where a bias is added to the scores, keys and values are repeated for every query head.
@@ -27,13 +29,14 @@ def lowered(attention: MultiHead, site: Site, view: View) -> Component:
     expanded = 2 * query[1] if scores.expanded else 0
     return Component(
         kind=f"attention/{attention.kind}",
-        template="model/attention/heads.py.j2",
+        template=f"model/attention/{_TEMPLATES[site.reads]}.py.j2",
         values={**_holes(attention, norms), **scores.values},
         dimensions=(site.width, *_dimensions(attention, head_dim), *scores.dimensions),
         weights=weights,
         matmul_flops=sum(matmul_flops((weight,)) for weight in weights if weight.name.endswith("_proj.weight")),
         score_flops=4 * query[1],
-        kv_cache_values=2 * key[1],
+        # An encoder reads a sequence once.
+        kv_cache_values=0 if site.reads == "both" else 2 * key[1],
         saved=(
             Saved("attention input", site.hidden_size),
             Saved("queries, keys, values", query[1] + 2 * key[1] + expanded, split=True),
@@ -56,6 +59,7 @@ def _holes(attention: MultiHead, norms: tuple[Component, ...]) -> dict[str, Any]
         "norms": norms[0].values if norms else None,
         "key_norm": norms[1].values if norms else None,
         "project": f"model/attention/project/{_projected(attention)}.py.j2",
+        "cross_project": f"model/attention/cross_project/{_projected(attention)}.py.j2",
         "sinks": attention.sinks,
     }
 

@@ -2,9 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Discriminator, Field
 
+from specc.kinds.head.classification import Classification
 from specc.kinds.head.lm import Lm
+from specc.kinds.head.masked_lm import MaskedLm
+from specc.kinds.head.none import NoHead
+from specc.kinds.head.pooled import Pooled
+from specc.kinds.head.token_classification import TokenClassification
 
-HEAD = (Lm,)
-Head = Annotated[Lm, Field()]
+HEAD = (Lm, MaskedLm, Classification, TokenClassification, Pooled, NoHead)
+Head = Annotated[Lm | MaskedLm | Classification | TokenClassification | Pooled | NoHead, Discriminator("kind")]
+WritingHead = Annotated[Lm, Field()]
+"""Heads of models that write."""
+ReadingHead = Annotated[MaskedLm | Classification | TokenClassification | Pooled | NoHead, Discriminator("kind")]
+"""Heads of encoders."""

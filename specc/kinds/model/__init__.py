@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Discriminator
 
 from specc.kinds.model.decoder import Decoder
+from specc.kinds.model.encoder import Encoder
+from specc.kinds.model.encoder_decoder import EncoderDecoder
 
-MODEL = (Decoder,)
-Model = Annotated[Decoder, Field()]
+MODEL = (Decoder, Encoder, EncoderDecoder)
+Model = Annotated[Decoder | Encoder | EncoderDecoder, Discriminator("kind")]

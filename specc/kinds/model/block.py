@@ -34,7 +34,14 @@ def arrangement(placement: NormPlacement, residual: Residual) -> str:
     return placement if residual == "sequential" else residual
 
 
-def block(name: str, attention: Component, ffn: Component, norm: Component) -> tuple[tuple[str, Component], ...]:
-    """The parts of a block under their names."""
+def block(
+    name: str, attention: Component, ffn: Component, norm: Component, across: Component | None = None
+) -> tuple[tuple[str, Component], ...]:
+    """The parts of a block under their names; `across` is the attention to another sequence, where it has one."""
     parts = {"attention": attention, "ffn": ffn}
-    return tuple((part, parts.get(part, norm)) for part in _ORDERS[name])
+    order = _ORDERS[name]
+    if across is not None:
+        parts["cross_attention"] = across
+        own = [part for part in order if part.startswith("attention")]
+        order = (*own, *(f"cross_{part}" for part in own), *(part for part in order if part not in own))
+    return tuple((part, parts.get(part, norm)) for part in order)

@@ -2,190 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from specc import ir
-from specc.diagnostics import At, Finding
-from specc.ir.component import Component, Dimension
-from specc.ir.derivation import parameter_derivations
-from specc.kinds.attention import Attention
-from specc.kinds.attention.multihead import MultiHead, View
-from specc.kinds.ffn import FeedForward, Ffn
-from specc.kinds.head import Head
+from specc.ir.component import Component
+from specc.kinds.head import WritingHead
 from specc.kinds.head.lm import Lm
-from specc.kinds.init import Init
-from specc.kinds.init.depth_scaled import DepthScaled
-from specc.kinds.model.block import NormPlacement, Residual, arrangement, block
-from specc.kinds.model.embedding import DropoutSpec, EmbeddingSpec, inputs, unique
 from specc.kinds.model.prediction import PredictionSpec
-from specc.kinds.norm import Norm
-from specc.kinds.position import Position
-from specc.kinds.site import Frame, RowCount, Site
-from specc.spec.base import Node, identity, section
+from specc.kinds.model.stack import Transformer
+from specc.kinds.site import Site
+from specc.spec.base import identity, section
 
 
-class Decoder(Node):
+class Decoder(Transformer):
     """Blocks of attention and feed-forward, each after a norm and added to the residual stream (GPT-2, section 2.3)."""
 
     kind: Literal["decoder"] = identity("The choice.")
-    hidden_size: int = identity("Width of the residual stream.", ge=1, le=2**20)
-    num_layers: int = identity("Number of blocks.", ge=1, le=10_000)
-    context_length: int = identity("Tokens per training sequence.", ge=1, le=2**30)
-    embedding: EmbeddingSpec = section("What happens to token vectors first.", default_factory=EmbeddingSpec)
-    attention: Attention = section("How tokens read each other.")
-    position: Position = section("How the model knows their order.")
-    norm: Norm = section("What comes before attention, feed-forward and head.")
-    norm_placement: NormPlacement = identity(
-        "Where norms stand: before each part (`pre`), after each sum (`post`), around each part (`sandwich`: Gemma 2), "
-        "or after it (`output`: OLMo 2).",
-        "pre",
-    )
-    residual: Residual = identity(
-        "Whether the feed-forward reads what attention added (`sequential`), or both read the same (`parallel`, "
-        "`parallel_two_norms`).",
-        "sequential",
-    )
-    residual_multiplier: float = identity("What each part is multiplied by before it is added.", 1.0, gt=0.0, le=1e6)
-    ffn: Ffn = section("The feed-forward of each block.")
-    head: Head = section("What is made of the last hidden state.", Lm(kind="lm"))
+    head: WritingHead = section("What is made of the last hidden state.", Lm(kind="lm"))
     prediction: PredictionSpec | None = section("What predicts tokens after the next one; `null` is nothing.", None)
-    tie_embeddings: bool = identity("Whether the head shares the token table.")
-    dropout: DropoutSpec = section("What is dropped while training.", default_factory=DropoutSpec)
-    vocab_size: RowCount = identity(
-        "Rows of the token table before padding; `auto` is one for each id of the tokenizer.", "auto"
-    )
-    pad_vocab_size_multiple: int = identity("Rows of the token table are rounded up to a multiple of this.", 1, ge=1)
-    init: Init = section("Initial weights.", DepthScaled(kind="depth_scaled"))
 
-    def check(self, *, sees_prefix: bool = False) -> Iterator[Finding]:
-        """Sizes that do not fit each other, and a prefix that the attention cannot see."""
-        frame = Frame(
-            self.hidden_size,
-            self.num_layers,
-            self.context_length,
-            self.position.kind,
-            self.position.adds_bias,
-            self._windowed(),
-            sees_prefix,
-        )
-        found = tuple(self.attention.check(frame))
-        yield from found
-        if not any(finding.code == "SPC101" for finding in found):
-            yield from self.position.check(frame, self.attention.heads(self.hidden_size))
-        yield from self.ffn.check(frame)
-        if self.residual != "sequential" and self.norm_placement != "pre":
-            yield Finding(
-                "SPC120",
-                f"`{self.residual}` parts share what stands before them, and norms are placed `{self.norm_placement}`",
-                (At(("model", "norm_placement")), At(("model", "residual"))),
-                help="use `norm_placement: pre`, or `residual: sequential`",
-            )
+    def after(self, site: Site, layers: tuple[ir.Layer, ...]) -> tuple[tuple[str, Component], ...]:
+        """What every model has, and what predicts the tokens after the next one."""
+        outputs = super().after(site, layers)
+        if self.prediction is None:
+            return outputs
+        return (*outputs, *self.prediction.lower(site, layers[-1].parts, self.norm.lower(site.stream), outputs[-1][1]))
 
-    def rows(self, ids: int) -> int:
-        """Rows of the token table for a tokenizer of so many ids, padding included."""
-        wanted = ids if self.vocab_size == "auto" else self.vocab_size
-        return math.ceil(wanted / self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
-
-    def lower(self, tokenizer: ir.Tokenizer, *, sees_prefix: bool = False) -> ir.Model:
-        """The model as components in the order of use."""
-        site = self._site(self.rows(tokenizer.vocab_size), sees_prefix=sees_prefix)
-        layers, position = self._layers(site), self.position.lower(site)
-        before = inputs(self.embedding, position, site)
-        head = self.head.lower(site, tied=self.tie_embeddings)
-        # After the last sum of a `post` block there is a norm already.
-        final = () if self.norm_placement == "post" else (("norm", self.norm.lower(site.stream)),)
-        after = (*final, ("lm_head", head), *self._prediction(site, layers[-1], head))
-        depth = Component("layers", dimensions=(Dimension("L", self.num_layers, "layers"),))
-        used = (before[0][1], depth, *(part for layer in layers for _, part in layer.parts), position, head)
-        return ir.Model(
-            self.kind,
-            unique(used),
-            before,
-            layers,
-            after,
-            self.context_length,
-            site.vocab_size,
-            {
-                "block": arrangement(self.norm_placement, self.residual),
-                "residual_multiplier": self.residual_multiplier,
-                "residual_dropout": self.dropout.residual,
-                "embedding_multiplier": self.embedding.factor(self.hidden_size),
-                "embedding_dropout": self.dropout.embedding,
-                **self._predicted(),
-            },
-        )
-
-    def _predicted(self) -> dict[str, object]:
+    def values(self) -> dict[str, Any]:
         """What the template must know of the tokens after the next one; nothing where there are none."""
         if self.prediction is None:
-            return {}
-        return {"prediction": {"depth": self.prediction.depth, "variant": self.prediction.variant}}
-
-    def _prediction(self, site: Site, last: ir.Layer, head: Component) -> tuple[tuple[str, Component], ...]:
-        if self.prediction is None:
-            return ()
-        return self.prediction.lower(site, last.parts, self.norm.lower(site.stream), head)
-
-    def _site(self, vocab_size: int, *, sees_prefix: bool) -> Site:
-        return Site(
-            self.hidden_size,
-            self.num_layers,
-            self.context_length,
-            vocab_size,
-            self.init.scheme(self.num_layers, self.hidden_size),
-            self.attention.heads(self.hidden_size),
-            self.position.adds_bias,
-            self.norm,
-            self.dropout.drops(),
-            self._windowed(),
-            sees_prefix,
-        )
-
-    def _windowed(self) -> tuple[bool, ...]:
-        """For each layer, whether its queries see a window only; only heads with keys of their own can."""
-        if isinstance(self.attention, MultiHead):
-            return self.attention.windowed(self.num_layers)
-        return (False,) * self.num_layers
-
-    def _layers(self, site: Site) -> tuple[ir.Layer, ...]:
-        """Equal neighbours as one; each sort of attention and of feed-forward is lowered once."""
-        name = arrangement(self.norm_placement, self.residual)
-        norm = self.norm.lower(site.stream)
-        views, plans = self.attention.views(self.num_layers), self.ffn.plans(self.num_layers)
-        sorts: tuple[tuple[View, FeedForward], ...] = tuple(zip(views, plans, strict=True))
-        attentions = {view: self.attention.lower(site, view) for view, _ in dict.fromkeys(sorts)}
-        ffns = {id(ffn): ffn.lower(site) for _, ffn in sorts}
-        return tuple(
-            ir.Layer(len(tuple(alike)), block(name, attentions[view], ffns[ffn], norm))
-            for (view, ffn), alike in itertools.groupby((view, id(ffn)) for view, ffn in sorts)
-        )
-
-    def derivations(self, tokenizer: ir.Tokenizer, model: ir.Model) -> Iterator[ir.Derivation]:
-        """What the lowered model has that the spec does not say."""
-        if isinstance(self.attention, MultiHead) and self.attention.head_dim == "auto":
-            yield ir.Derivation(
-                "model.attention.head_dim",
-                self.attention.heads(self.hidden_size).head_dim,
-                "Values per head.",
-                "hidden_size / num_heads",
-                (
-                    ir.Input("hidden_size", self.hidden_size, "model.hidden_size"),
-                    ir.Input("num_heads", self.attention.num_heads, "model.attention.num_heads"),
-                ),
-            )
-        yield ir.Derivation(
-            "model.rows",
-            model.vocab_size,
-            "Rows of the token table, padding included.",
-            "ceil(wanted / multiple) * multiple",
-            (
-                ir.Input("wanted", tokenizer.vocab_size, "tokenizer.vocab_size")
-                if self.vocab_size == "auto"
-                else ir.Input("wanted", self.vocab_size, "model.vocab_size"),
-                ir.Input("multiple", self.pad_vocab_size_multiple, "model.pad_vocab_size_multiple"),
-            ),
-        )
-        yield from parameter_derivations(model)
+            return super().values()
+        asked = {"depth": self.prediction.depth, "variant": self.prediction.variant}
+        return {**super().values(), "prediction": asked}

@@ -29,6 +29,17 @@ class EmbeddingSpec(Node):
         return hidden_size**0.5 if self.multiplier == "sqrt_hidden_size" else self.multiplier
 
 
+class TypedEmbeddingSpec(EmbeddingSpec):
+    """The token table of an encoder."""
+
+    token_types: int = identity(
+        "Sorts of tokens that have a vector each: two in BERT, for the first text and the second. 0 has none.",
+        0,
+        ge=0,
+        le=2**20,
+    )
+
+
 class DropoutSpec(Node):
     """Shares of values that are set to zero while training (Srivastava et al. 2014, JMLR 15)."""
 
@@ -36,10 +47,11 @@ class DropoutSpec(Node):
     attention: Share = identity("Of the shares that tokens give each other.", 0.0)
     residual: Share = identity("Of what attention and feed-forward add to the residual stream.", 0.0)
     ffn: Share = identity("Of the inner values of the feed-forward (T5).", 0.0)
+    output: Share = identity("Of what comes out of the last norm (T5).", 0.0)
 
     def drops(self) -> Drops:
         """The same for kinds."""
-        return Drops(self.embedding, self.attention, self.residual, self.ffn)
+        return Drops(self.embedding, self.attention, self.residual, self.ffn, self.output)
 
 
 def token_table(site: Site) -> Component:
@@ -54,11 +66,20 @@ def token_table(site: Site) -> Component:
 def inputs(embedding: EmbeddingSpec, position: Component, site: Site) -> tuple[tuple[str, Component], ...]:
     """Everything before the blocks, in the order of use."""
     table = token_table(site)
-    parts: tuple[tuple[str, Component], ...] = (("embedding", table), ("position_embedding", position))
+    types = (("token_type_embedding", _types(site, count)),) if (count := getattr(embedding, "token_types", 0)) else ()
+    parts: tuple[tuple[str, Component], ...] = (("embedding", table), *types, ("position_embedding", position))
     if embedding.norm is None:
         return parts
     norm = embedding.norm.lower(site.stream, site.norm_name(embedding.norm, "EmbeddingNorm"))
     return (*parts, ("embedding_norm", norm))
+
+
+def _types(site: Site, count: int) -> Component:
+    """A row for each sort of tokens."""
+    weight = Weight("weight", ("X", "D"), (count, site.hidden_size), site.init.embedding)
+    return Component(
+        "embedding/types", dimensions=(Dimension("X", count, "token types"), site.width), weights=(weight,)
+    )
 
 
 def unique(components: tuple[ir.Component, ...]) -> tuple[Dimension, ...]:

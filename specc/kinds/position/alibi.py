@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from specc.diagnostics import Finding
+from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension
 from specc.kinds.site import Frame, Heads, Site
 from specc.spec.base import Node, identity, values_of
@@ -32,21 +32,26 @@ class Alibi(Node):
     )
 
     def check(self, frame: Frame, heads: Heads) -> Iterator[Finding]:
-        """Nothing: slopes exist for every number of heads."""
-        del frame, heads
-        yield from ()
+        """Rounding that is written for positions of the past only; slopes exist for every number of heads."""
+        del heads
+        if self.slope_precision == "bf16" and not frame.causal:
+            headline = "`bf16` slopes round the position of a key, and an encoder has distances to both sides"
+            at = (At(("model", "position", "slope_precision")), At(("model", "kind")))
+            yield Finding("SPC140", headline, at, help="use `slope_precision: fp32`")
 
     def lower(self, site: Site) -> Component:
         """No weights; one bias [heads, context, context], shared by all layers."""
         heads = site.heads.num_heads
         largest = 2 ** int(math.log2(heads))
         slopes = "alibi_slopes" if largest == heads else "alibi_slopes_interleaved"
+        causal = site.reads == "past"
         return Component(
             kind="position/alibi",
             template="model/position/alibi.py.j2",
             values={
                 "slopes": f"model/position/{slopes}.py.j2",
-                "bias": _BIASES[self.slope_precision],
+                "bias": _BIASES[self.slope_precision] if causal else "model/position/alibi_bias_two_sided.py.j2",
+                "function": "alibi_bias" if causal else "two_sided_bias",
                 "max_bias": self.max_bias,
                 "steepest": f"{self.max_bias:g}",
                 "multiplier": None if self.multiplier == 1.0 else self.multiplier,

@@ -10,6 +10,8 @@ from specc.kinds.site import Frame, Heads, Site
 from specc.spec.base import Node, identity, values_of
 
 _PATH = ("model", "position")
+_TWO_SIDED = 4
+"""Buckets at least in an encoder: one distance, and all others, before the query and after it."""
 
 
 class Relative(Node):
@@ -27,9 +29,14 @@ class Relative(Node):
     max_distance: int = identity("Distance from which all share the last bucket.", 128, ge=2, le=2**30)
 
     def check(self, frame: Frame, heads: Heads) -> Iterator[Finding]:
-        """Distances that the buckets of one distance each already hold."""
-        del frame, heads
+        """Distances that the buckets of one distance each already hold, and too few buckets for both sides."""
+        del heads
         exact, last = self.num_buckets // 2, self.max_distance
+        if not frame.causal and self.num_buckets < _TWO_SIDED:
+            headline = f"an encoder halves the buckets of distances twice, and there are {self.num_buckets}"
+            at = (At((*_PATH, "num_buckets")), At(("model", "kind")))
+            yield Finding("SPC141", headline, at, help=f"use {_TWO_SIDED} or more; T5 has 32")
+            return
         if last <= exact:
             headline = (
                 f"the first {exact:,} buckets hold one distance each, and all share the last one from {last:,} on"
@@ -37,12 +44,12 @@ class Relative(Node):
             at = (At((*_PATH, "max_distance")), At((*_PATH, "num_buckets")))
             yield Finding("SPC126", headline, at, help=f"use a `max_distance` above {exact:,}; T5 has 32 and 128")
 
-    def lower(self, site: Site, *, bidirectional: bool = False) -> Component:
+    def lower(self, site: Site) -> Component:
         """A table of buckets by heads, and one bias [heads, context, context] that all layers share.
 
-        `bidirectional` has half of the buckets for keys after the query, and masks nothing.
+        In an encoder half of the buckets are for keys after the query, and nothing is masked.
         """
-        heads, buckets = site.heads.num_heads, self.num_buckets
+        heads, buckets, bidirectional = site.heads.num_heads, self.num_buckets, site.reads == "both"
         one_side = buckets // 2 if bidirectional else buckets
         exact = one_side // 2
         return Component(
@@ -50,6 +57,8 @@ class Relative(Node):
             template="model/position/relative.py.j2",
             values={
                 "bias": f"model/position/{'relative_bidirectional' if bidirectional else 'relative_causal'}.py.j2",
+                "function": "two_sided_bias" if bidirectional else "relative_bias",
+                "bucket": "two_sided_bucket" if bidirectional else "bucket",
                 "side": one_side,
                 "exact": exact,
                 "wide": one_side - exact,

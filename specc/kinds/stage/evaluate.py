@@ -18,6 +18,7 @@ class Evaluate(Node):
 
     lowered: ClassVar[bool] = True
     leaves: ClassVar[str | None] = None
+    families: ClassVar[tuple[str, ...]] = ("decoder",)
 
     kind: Literal["evaluate"] = identity("The choice.")
     models: tuple[str, ...] = identity("Stages whose models are scored.", min_length=1)

@@ -18,6 +18,7 @@ class Export(Node):
 
     lowered: ClassVar[bool] = True
     leaves: ClassVar[str | None] = None
+    families: ClassVar[tuple[str, ...]] = ("decoder", "encoder", "encoder_decoder")
 
     kind: Literal["export"] = identity("The choice.")
     base: str = identity("Stage whose model is exported.", alias="from")

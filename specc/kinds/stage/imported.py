@@ -24,6 +24,7 @@ class Import(Node):
 
     lowered: ClassVar[bool] = True
     leaves: ClassVar[str | None] = LANGUAGE_MODEL
+    families: ClassVar[tuple[str, ...]] = ("decoder", "encoder", "encoder_decoder")
 
     kind: Literal["import"] = identity("The choice.")
     path: str = files("Folder of the weights that `specc import` wrote, seen from the spec.", min_length=1)

@@ -47,6 +47,8 @@ class Pretrain(TrainingStage):
     """
 
     lowered: ClassVar[bool] = True
+    # Which of them is for its objective to say.
+    families: ClassVar[tuple[str, ...]] = ("decoder", "encoder", "encoder_decoder")
 
     kind: Literal["pretrain"] = identity("The choice.")
     base: str | None = identity("Stage whose weights it starts from; `null` draws them anew.", None, alias="from")

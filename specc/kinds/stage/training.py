@@ -34,6 +34,8 @@ class TrainingStage(Node):
 
     lowered: ClassVar[bool]
     leaves: ClassVar[str | None] = LANGUAGE_MODEL
+    families: ClassVar[tuple[str, ...]] = ("decoder",)
+    """Kinds of model that it takes."""
     alone: ClassVar[str | None] = None
     """What of the data stands in a sequence of its own, however short it is; None where texts fill the sequences."""
 
