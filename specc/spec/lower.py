@@ -11,6 +11,7 @@ from specc.kinds.stage.mention import MODELS
 from specc.spec.consistency import check_suites
 from specc.spec.contamination import check_contamination
 from specc.spec.emission import check_emission
+from specc.spec.families import check_families
 from specc.spec.lineage import lineage, upstream
 from specc.spec.mixtures import check_mixtures
 from specc.spec.objectives import check_objectives, needed_tokens, sees_prefix
@@ -29,7 +30,7 @@ _LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup", "sched
 # Errors that leave sizes, lengths and references alone: nothing else is wrong because of them.
 _HARMLESS = frozenset(
     {
-        *("SPC110", "SPC201", "SPC202", "SPC204", "SPC205", "SPC206", "SPC207", "SPC208"),
+        *("SPC110", "SPC145", "SPC201", "SPC202", "SPC204", "SPC205", "SPC206", "SPC207", "SPC208"),
         *("SPC214", "SPC215", "SPC216", "SPC217", "SPC307", "SPC314", "SPC502", "SPC503", "SPC504"),
         *("SPC508", "SPC512", "SPC601", "SPC603", "SPC605", "SPC606", "SPC607", "SPC608", "SPC609", "SPC516"),
     }
@@ -45,6 +46,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     yield from spec.tokenizer.check()
     yield from spec.model.check(sees_prefix=sees_prefix(spec))
     yield from check_objectives(spec)
+    yield from check_families(spec)
     yield from check_vocabulary(spec)
     yield from check_kernel(spec)
     yield from check_growth(spec)
