@@ -34,6 +34,7 @@ from runners.torch_engine import (
     Optimizer,
     TorchEngine,
     be_deterministic,
+    blocks,
     loss_scaler,
     recompute_activations,
 )
@@ -91,7 +92,8 @@ class Recipe:
     """What a generated program hands over."""
 
     model: type[nn.Module]
-    cache: type[Any]
+    cache: type[Any] | None
+    """What it keeps while it writes; None where it does not."""
     settings: Pretraining
     initialisation: Rules
     optimizer: Callable[[nn.Module], Optimizer]
@@ -100,7 +102,7 @@ class Recipe:
 
 def pretrain(
     model: type[nn.Module],
-    cache: type[Any],
+    cache: type[Any] | None,
     pretraining: Pretraining,
     initialisation: Rules,
     optimizer: Callable[[nn.Module], Optimizer],
@@ -188,7 +190,7 @@ def _build(recipe: Recipe, place: torch.device, base: checkpoint.Checkpoint | No
         base.load_into(model)
     model.to(place)
     if settings.activation_checkpointing == "full":
-        recompute_activations(model.get_submodule("layers").children())
+        recompute_activations(blocks(model))
     optimizer = recipe.optimizer(model)
     scale = settings.loss_scale
     return TorchEngine(
@@ -373,7 +375,8 @@ class _Training:
 
     def _written_after(self, text: str) -> str:
         """What the model writes after a text. A generator of its own: a sample must not change what is trained."""
-        settings = self.recipe.settings
+        settings, cache = self.recipe.settings, self.recipe.cache
+        assert cache is not None, "objectives that write on train decoders"
         ids = [self.text.end_of_document, *self.text.encode(text)]
         count = max(0, min(settings.sample_tokens, settings.context_length - len(ids)))
         prompt = torch.tensor([ids], device=self.engine.device)
@@ -382,7 +385,7 @@ class _Training:
         with self.engine.autocast():
             written = generate(
                 self.engine.model,
-                self.recipe.cache,
+                cache,
                 prompt,
                 count,
                 stop=lambda tokens: int(tokens[0, -1]) in self.text.ends,

@@ -173,6 +173,12 @@ def be_deterministic(device: torch.device) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a generated model, those of an encoder beside the decoder first."""
+    stacks = (module for name, module in model.named_modules() if name in ("encoder.layers", "layers"))
+    return [block for stack in stacks for block in stack.children()]
+
+
 def recompute_activations(layers: Iterable[nn.Module]) -> None:
     """Keep only each layer's input for the backward pass, and compute the rest again. Names of weights stay."""
     for layer in layers:

@@ -78,19 +78,19 @@ class Ul2:
         return max(denoiser.tokens for denoiser in self.denoisers)
 
     def examples(self, rows: Tensor, draws: Sequence[Draws]) -> Examples:
-        """int64 [B, window + 1] to inputs [B, T], padding [B, T], inputs of the decoder [B, U] and targets [B, U]."""
+        """int64 [B, window + 1] to inputs [B, T], which of them are tokens, decoder inputs and targets [B, U]."""
         sentinels = Sentinels(self.first_sentinel, self.sentinel_step)
         pairs = [_denoised(self.denoisers, row, sentinels, draw) for row, draw in zip(rows.numpy(), draws, strict=True)]
         ids = np.full((len(pairs), self.input_length), self.end)
-        padding = np.ones((len(pairs), self.input_length), dtype=bool)
+        attended = np.zeros((len(pairs), self.input_length), dtype=bool)
         targets = np.full((len(pairs), self.target_length), IGNORE)
         for at, (shown, asked) in enumerate(pairs):
             ids[at, : len(shown)] = shown
-            padding[at, : len(shown) + 1] = False
+            attended[at, : len(shown) + 1] = True
             targets[at, : len(asked) + 1] = [*asked, self.end]
         wanted = torch.from_numpy(targets)
         read = shifted(wanted.masked_fill(wanted == IGNORE, self.end), self.end)
-        more = {"decoder_ids_BT": read, "padding_BT": torch.from_numpy(padding)}
+        more = {"decoder_ids_BT": read, "attended_BT": torch.from_numpy(attended)}
         return Examples(torch.from_numpy(ids), wanted, counted(wanted), more)
 
     def loss(self, model: nn.Module, examples: Examples) -> Tensor:

@@ -136,9 +136,9 @@ def test_ul2_draws_denoisers_by_weight_and_names_them_first() -> None:
 def test_ul2_pads_what_an_encoder_must_not_read_and_ignores_what_nobody_asked_for() -> None:
     given = rows(300, MIXED)
     made = training_examples(MIXED, given, 7, 0)
-    padding = made.more["padding_BT"]
+    attended = made.more["attended_BT"]
     for row, mode in enumerate(made.ids[:, 0].tolist()):
-        shown = made.ids[row][~padding[row]].tolist()
+        shown = made.ids[row][attended[row]].tolist()
         asked = made.targets[row][made.targets[row] != IGNORE].tolist()
         assert shown[-1] == asked[-1] == END
         assert END not in shown[:-1] + asked[:-1]

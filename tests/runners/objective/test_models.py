@@ -36,8 +36,8 @@ class EncoderDecoder(nn.Module):
         sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
         self.t5 = transformers.T5ForConditionalGeneration(transformers.T5Config(vocab_size=512, **sizes))
 
-    def forward(self, ids_BT: Tensor, decoder_ids_BT: Tensor, padding_BT: Tensor | None = None) -> Tensor:
-        mask = None if padding_BT is None else (~padding_BT).long()
+    def forward(self, ids_BT: Tensor, decoder_ids_BT: Tensor, attended_BT: Tensor | None = None) -> Tensor:
+        mask = None if attended_BT is None else attended_BT.long()
         return self.t5(input_ids=ids_BT, decoder_input_ids=decoder_ids_BT, attention_mask=mask).logits
 
 
@@ -84,7 +84,7 @@ def test_what_is_padding_changes_no_score() -> None:
     objective = Ul2(denoisers, input_length=44, target_length=24, first_sentinel=301, end=256)
     model = EncoderDecoder().eval()
     made = training_examples(objective, text(8, 41), 7, 0)
-    padding = made.more["padding_BT"]
+    padding = ~made.more["attended_BT"]
     assert padding.any()
     with torch.no_grad():
         scores = model(made.ids, **made.more)
