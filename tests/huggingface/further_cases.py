@@ -39,10 +39,10 @@ YARN = {
 }
 OSS = {**MIXED, "head_dim": 8, "num_local_experts": 4, "sliding_window": 8}
 OSS_YARN = {**YARN, "rope_theta": 150000.0, "truncate": False}
-T5 = {"vocab_size": 257, "d_model": 32, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4}
-BERT = {**NEOX, "pad_token_id": 0}
+T5 = {"vocab_size": 300, "d_model": 32, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+BERT = {**NEOX, "vocab_size": 300, "pad_token_id": 0}
 ROBERTA = {**BERT, "pad_token_id": 1, "max_position_embeddings": 66, "type_vocab_size": 1}
-MODERN = {**NEOX, "num_hidden_layers": 4, "cls_token_id": 1, "sep_token_id": 2, "local_attention": 8, "pad_token_id": 0}
+MODERN = {**BERT, "num_hidden_layers": 4, "cls_token_id": 1, "sep_token_id": 2, "local_attention": 8}
 
 
 def _case(model_type: str, shows: str, keywords: dict[str, Any], architecture: str | None = None, **more: Any) -> Case:

@@ -43,6 +43,7 @@ class Pair:
     reading: Reading
 
 
+OBJECTIVES = {"decoder": "causal", "encoder": "masked", "encoder_decoder": "span_corruption"}
 DECODERS = tuple(case for case in CASES if read(case).model["kind"] == "decoder")
 
 
@@ -67,6 +68,7 @@ def compiled(model: dict[str, Any], folder: Path) -> ModuleType:
 def written(model: dict[str, Any], folder: Path) -> Path:
     """A file with the smallest spec and this `model:` section."""
     spec = yaml.safe_load(compiling.TINY.read_text(encoding="utf-8")) | {"model": model}
+    spec["stages"]["pretrain"]["objective"] = {"kind": OBJECTIVES[model["kind"]]}
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
     return path
