@@ -27,6 +27,19 @@ VARIANTS: tuple[tuple[str, ...], ...] = (
     ("model.attention.bias=all", "model.norm.kind=layernorm", "model.position.kind=learned"),
     ("cluster.device=h100_sxm", "cluster.devices_per_node=4", "cluster.price_per_device_hour=2"),
     ("stages.pretrain.parallelism.micro_batch_size=2",),
+    (
+        "model.kind=encoder",
+        "stages.pretrain.objective={kind: masked}",
+        "model.first_attention_norm=false",
+        "model.embedding={norm: {kind: layernorm}, token_types: 2}",
+        "model.head={kind: masked_lm, transform: {norm: {kind: layernorm}}}",
+    ),
+    (
+        "model.kind=encoder_decoder",
+        "stages.pretrain.objective={kind: span_corruption}",
+        "model.position={kind: relative}",
+    ),
+    ("model.kind=encoder_decoder", "stages.pretrain.objective={kind: ul2}", "model.num_decoder_layers=3"),
 )
 OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

@@ -76,6 +76,18 @@ class EncoderDecoder(Transformer):
         )
         return self.assembled(site, depths, own, encoder)
 
+    def derivations(self, tokenizer: ir.Tokenizer, model: ir.Model) -> Iterator[ir.Derivation]:
+        """The same as of every model, and the blocks of the decoder."""
+        yield from super().derivations(tokenizer, model)
+        if self.num_decoder_layers == "auto":
+            yield ir.Derivation(
+                "model.num_decoder_layers",
+                self.depth,
+                "Number of blocks of the decoder.",
+                "num_layers",
+                (ir.Input("num_layers", self.num_layers, "model.num_layers"),),
+            )
+
     def _check_pattern(self) -> Iterator[Finding]:
         """A pattern that tiles the encoder and not the decoder."""
         pattern = self.attention.pattern
