@@ -8,8 +8,9 @@ from pathlib import Path
 
 from specc import resources
 from specc.diagnostics import Span
+from specc.source import read
 from specc.source.reader import parse
-from specc.source.tree import Mapping, Node, Scalar, Sequence
+from specc.source.tree import Mapping, Node, Scalar, Sequence, child
 from specc.spec import language
 
 SCHEMA = ".specc/specc.schema.json"
@@ -51,10 +52,9 @@ class Machines:
 def presets() -> dict[str, Preset]:
     """Whole specs among the shipped ones, by name, the small ones first."""
     files = (*sorted(resources.specs().glob("presets/*.yaml")), *sorted(resources.specs().glob("*.yaml")))
-    texts = {file.stem: file.read_text(encoding="utf-8") for file in files}
-    whole = {name: text for name, text in texts.items() if "stages" in parse(text, name).entries}
-    small_first = sorted(whole, key=lambda name: _width(whole[name]))
-    return {name: Preset(name, whole[name], _title(whole[name])) for name in small_first}
+    texts = {file: file.read_text(encoding="utf-8") for file in files}
+    whole = (file for file, text in texts.items() if "stages" in parse(text, file.stem).entries)
+    return {file.stem: Preset(file.stem, texts[file], _title(texts[file])) for file in sorted(whole, key=_width)}
 
 
 def compose(preset: Preset, name: str, path: str | None = None, machines: Machines | None = None) -> str:
@@ -75,10 +75,11 @@ def _title(text: str) -> str:
     return next((comment for comment in comments if f"# {comment}".partition(" $")[0] != _MODELINE), "")
 
 
-def _width(text: str) -> int:
+def _width(file: Path) -> int:
     """The width of the model, which orders the presets from small to large."""
-    found = re.search(r"^\s+hidden_size: (\d+)", text, re.MULTILINE)
-    return int(found[1]) if found else 0
+    model = child(read(file).root, "model")
+    size = model.scalar("hidden_size") if isinstance(model, Mapping) else None
+    return size if isinstance(size, int) else 0
 
 
 def _source_paths(root: Mapping) -> list[Scalar]:

@@ -236,6 +236,9 @@ def _missing_keys(root: Mapping, group: list[Refusal]) -> Finding:
         usual = repairs.with_kind(root, path) if len(needed) == 1 else None
         kinds = _kinds(language.kinds(path, root)) + (f"; by default `{usual}`" if usual else "")
         return Finding("SPC005", headline, at, help=kinds)
+    if not path and set(root.entries) == {"model"}:
+        use = f"`extends: {root.span.file}` in a spec that has them"
+        return Finding("SPC005", headline, at, ("a file with `model` alone is a preset",), help=f"use it as {use}")
     meaning = language.describe((*path, needed[0]), root) if len(needed) == 1 else None
     return Finding("SPC005", headline, at, help=f"`{needed[0]}`: {meaning}" if meaning else None)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tests import compiling
 from tests.compiling import planned
 from tests.conftest import ROOT
+from tests.presets import compiling as presets
 
 PUBLISHED = {
     "gpt2_124m": 124_439_808,  # transformers' GPT2LMHeadModel(GPT2Config()), and Radford et al. 2019
@@ -41,8 +42,24 @@ def test_the_70b_model_has_about_70_billion_parameters() -> None:
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.parent.name)
-def test_a_generated_model_is_short_and_never_asks_for_its_configuration(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+def test_a_committed_model_is_short_and_never_asks_for_its_configuration(path: Path) -> None:
+    is_readable(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS)
+def test_the_model_of_a_preset_is_short_has_its_parameters_and_never_asks_for_its_configuration(
+    preset: str, tmp_path: Path
+) -> None:
+    text = presets.text(preset)
+    is_readable(text)
+    with torch.device("meta"):
+        model = compiling.module(text, tmp_path).Model()
+    said = {weight.name: weight.sizes for weight in presets.lowered(preset).weights()}
+    assert {name: tuple(value.shape) for name, value in model.named_parameters()} == said
+
+
+def is_readable(text: str) -> None:
+    """At most 400 lines, nothing asked of a constant, no keywords that a function hands on."""
     assert len(text.splitlines()) <= 400
     tree = ast.parse(text)
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
