@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from specc import resources
+from specc.ir.component import Expression
 
 
 @cache
@@ -27,6 +28,7 @@ def environment() -> Environment:
     env.filters["python"] = python_literal
     env.filters["markdown"] = markdown_text
     env.filters["line"] = one_line
+    env.filters["number"] = number_text
     return env
 
 
@@ -49,6 +51,8 @@ def python_literal(value: Any) -> str:
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, float):
         return _float(value)
+    if isinstance(value, Expression):
+        return value.text
     if value is None or isinstance(value, bool | int | str):
         return repr(value)
     raise TypeError(f"{type(value).__name__} has no literal")
@@ -66,6 +70,11 @@ def _float(value: float) -> str:
 def markdown_text(value: Any) -> str:
     """Text of a user in Markdown: one line, every character that could be markup escaped."""
     return re.sub(r"([\\`*_{}\[\]<>()#!|~])", r"\\\1", " ".join(str(value).split()))
+
+
+def number_text(value: float) -> str:
+    """A number in a sentence, to three digits where it is not whole: `10,000`, `8` and `17.4`."""
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"
 
 
 def one_line(value: Any) -> str:

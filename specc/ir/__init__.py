@@ -1,6 +1,6 @@
 """What a spec means, without a word of how it was written. Frozen dataclasses on the standard library alone."""
 
-from specc.ir.component import Component, Dimension, Initialisation, Regulation, Saved, Weight
+from specc.ir.component import Component, Dimension, Expression, Initialisation, Regulation, Saved, Weight
 from specc.ir.derivation import Derivation, Input
 from specc.ir.experiment import (
     Dataset,
@@ -33,6 +33,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Export",
+    "Expression",
     "Import",
     "Initialisation",
     "Input",

@@ -18,6 +18,13 @@ class Dimension:
 
 
 @dataclass(frozen=True)
+class Expression:
+    """A number that generated code computes from its constants, such as `D**0.5`."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Initialisation:
     """The distribution that a weight is drawn from."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -67,12 +66,6 @@ class InitScheme:
     """What logits are multiplied by."""
     base_head_dim: int | None = None
     """Values per head at which scores are divided by the root of them; larger heads are divided by more."""
-
-    def score_scale(self, head_dim: int) -> float | None:
-        """What scores are multiplied by; None for 1 / sqrt(head_dim)."""
-        if self.base_head_dim is None or self.base_head_dim == head_dim:
-            return None
-        return math.sqrt(self.base_head_dim) / head_dim
 
 
 @dataclass(frozen=True)

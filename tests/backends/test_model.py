@@ -59,8 +59,9 @@ def test_the_model_of_a_preset_is_short_has_its_parameters_and_never_asks_for_it
 
 
 def is_readable(text: str) -> None:
-    """At most 400 lines, nothing asked of a constant, no keywords that a function hands on."""
+    """At most 400 lines of 120, nothing asked of a constant, no keywords that a function hands on."""
     assert len(text.splitlines()) <= 400
+    assert max(map(len, text.splitlines())) <= 120
     tree = ast.parse(text)
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     constants = {target.id for target in targets if isinstance(target, ast.Name)}

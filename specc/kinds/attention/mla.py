@@ -12,6 +12,7 @@ from specc.ir.component import ONES, Component, Dimension, Saved, Weight
 from specc.kinds.attention.kernel_check import check_kernel
 from specc.kinds.attention.kernels import Kernel, KernelName, chosen
 from specc.kinds.attention.multihead import View
+from specc.kinds.attention.scale import written
 from specc.kinds.linear import linear, matmul_flops
 from specc.kinds.norm.rmsnorm import RmsNorm
 from specc.kinds.site import Frame, Heads, Over, Site
@@ -94,6 +95,7 @@ class Mla(Node):
         del view
         eager = self.row(adds_bias=site.adds_bias).name == "eager"
         weights, norm = self._weights(site), self._norm(site)
+        scale = written(self.scale, self._query_dim, "Q")
         queries, values = self.num_heads * self._query_dim, self.num_heads * self.v_head_dim
         return Component(
             kind="attention/mla",
@@ -105,7 +107,8 @@ class Mla(Node):
                 "mask": f"model/mask/{'causal' if eager else 'none'}.py.j2",
                 "cache": "model/cache/latent.py.j2",
                 "bias": self.bias,
-                "scale": None if self.scale == "auto" else self.scale,
+                "scale": scale,
+                "unusual": scale * self._query_dim**0.5 if isinstance(scale, float) else None,
                 "dropout": site.drops.attention,
                 "norm": norm.values["module"],
             },

@@ -10,10 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from specc.diagnostics import At, Finding
-from specc.ir.component import Component, Dimension, Saved
+from specc.ir.component import Component, Dimension, Expression, Saved
 from specc.kinds.attention.kernel_check import check_kernel
 from specc.kinds.attention.kernels import Kernel, KernelName, chosen
 from specc.kinds.attention.projections import lowered
+from specc.kinds.attention.scale import written
 from specc.kinds.norm import Norm
 from specc.kinds.numbers import either, nearest_multiples
 from specc.kinds.site import Frame, HeadDim, Heads, Site
@@ -180,12 +181,12 @@ class MultiHead(Node):
                 "cache": "model/cache/heads.py.j2",
                 "softcap": self.logit_softcap,
                 "sinks": self.sinks,
-                "scale": site.init.score_scale(site.heads.head_dim) if self.scale == "auto" else self.scale,
+                "scale": self._scale(site),
                 "dropout": site.drops.attention,
                 "kv": kv,
                 "period": tuple("LocalAttention" if word == "L" else "GlobalAttention" for word in self.pattern or ""),
             },
-            dimensions=(Dimension("W", seen, "positions that a query sees"),) if seen else (),
+            dimensions=_window(seen, view),
             saved=self._saved(site.context_length, eager=eager),
             expanded=expanded,
             bias_per_layer_stack=self._stacked(site, eager=eager),
@@ -202,6 +203,16 @@ class MultiHead(Node):
             Saved("scores", heads * context, 4, split=True),
             Saved("scores", kept * heads * context, split=True),
         )
+
+    def _scale(self, site: Site) -> float | Expression | None:
+        """What scores are multiplied by, as generated code says it."""
+        head_dim, base = site.heads.head_dim, site.init.base_head_dim
+        if self.scale == "auto":
+            # muP (Yang et al. 2022, arXiv:2203.03466, section 4) has the usual scale at the size of the base's heads.
+            return None if base in (None, head_dim) else Expression(f"{base}**0.5 / H")
+        if self.scale == (site.hidden_size / self.num_heads) ** -0.5 != head_dim**-0.5:
+            return Expression("(D / N)**-0.5")  # Gemma 2 27B
+        return written(self.scale, head_dim, "H")
 
     def _seen(self, view: View) -> int | None:
         """The window of a view; None where it sees the whole past."""
@@ -288,6 +299,11 @@ class MultiHead(Node):
         }
         asked = self.asked(adds_bias=frame.adds_bias, sees_prefix=frame.sees_prefix)
         yield from check_kernel(self.kernel, asked, heads.head_dim, keys)
+
+
+def _window(seen: int | None, view: View) -> tuple[Dimension, ...]:
+    where = " in a local layer" if view == "local" else ""
+    return (Dimension("W", seen, f"positions that a query sees{where}"),) if seen else ()
 
 
 def _mask(window: int | None, site: Site, *, eager: bool) -> str:

@@ -151,7 +151,7 @@ class Moe(Node):
             *(["choice/corrected"] if corrected else []),
             *(["choice/groups"] if self._is_limited else []),
             "choice/top",
-            *(["weights/normalized"] if self.normalize_weights else []),
+            *([f"weights/normalized/{self.scoring}"] if self.normalize_weights else []),
             *(["weights/scaled"] if self.routed_scaling_factor != 1.0 else []),
             *([f"load/{self.balancing.kind}"] if self.balancing.kind != "none" else []),
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from specc import ir
-from specc.ir.component import Component, Dimension, Saved, Weight
+from specc.ir.component import Component, Dimension, Expression, Saved, Weight
 from specc.kinds.norm import Norm
 from specc.kinds.site import Drops, Site
 from specc.spec.base import Node, identity, section
@@ -24,9 +24,9 @@ class EmbeddingSpec(Node):
     )
     norm: Norm | None = section("Norm of the sum of all embeddings (BLOOM, BERT); `null` is none.", None)
 
-    def factor(self, hidden_size: int) -> float:
-        """The multiplier as a number."""
-        return hidden_size**0.5 if self.multiplier == "sqrt_hidden_size" else self.multiplier
+    def factor(self) -> float | Expression:
+        """The multiplier as generated code says it."""
+        return Expression("D**0.5") if self.multiplier == "sqrt_hidden_size" else self.multiplier
 
 
 class TypedEmbeddingSpec(EmbeddingSpec):

@@ -115,7 +115,7 @@ class Transformer(Node):
             "first_attention_norm": self.has_first_norm,
             "residual_multiplier": self.residual_multiplier,
             "residual_dropout": self.dropout.residual,
-            "embedding_multiplier": self.embedding.factor(self.hidden_size),
+            "embedding_multiplier": self.embedding.factor(),
             "embedding_dropout": self.dropout.embedding,
             "output_dropout": self.dropout.output,
         }

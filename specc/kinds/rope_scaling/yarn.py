@@ -58,7 +58,8 @@ class Yarn(Node):
         if self.truncate:
             first, last = math.floor(first), math.ceil(last)
         low, high = max(first, 0), min(last, turn.values - 1)
-        grown = 0.1 * math.log(self.factor) + 1.0
+        grown = self.attention_factor == "auto"
+        amplitude = 0.1 * math.log(self.factor) + 1.0 if self.attention_factor == "auto" else self.attention_factor
         return {
             "rotation": "model/position/rotation_scaled.py.j2",
             "frequencies": "model/position/frequencies_yarn.py.j2",
@@ -67,8 +68,10 @@ class Yarn(Node):
             "low": low,
             "high": high,
             "width": high - low or 0.001,
-            "growth": "YaRN, section 3.4",
-            "amplitude": grown if self.attention_factor == "auto" else self.attention_factor,
+            "beta_fast": self.beta_fast,
+            "beta_slow": self.beta_slow,
+            "growth": f"{f'0.1 ln({self.factor:g}) + 1: ' if grown else ''}YaRN, section 3.4",
+            "amplitude": None if amplitude == 1.0 else amplitude,
         }
 
 
