@@ -24,7 +24,8 @@ from specc.source.tree import to_data
 from tests.conftest import ROOT
 
 Step = str | int
-SPECS = sorted(path for path in (ROOT / "specs").rglob("*.yaml") if "clusters" not in path.parts)
+# Presets that are parts of specs are wrong as they are.
+SPECS = sorted(path for path in (ROOT / "specs").rglob("*.yaml") if not {"clusters", "models"} & {*path.parts})
 WORDS = (
     "",
     " ",
