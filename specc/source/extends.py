@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from specc import resources
 from specc.diagnostics import Diagnostic, Label, Span
+from specc.diagnostics.near import nearest
 from specc.source.placeholders import KNOWN, filled, malformed, variables
 from specc.source.reader import SpecErrors, parse
 from specc.source.tree import Entry, Mapping, Node, Scalar, Sequence
@@ -98,7 +99,15 @@ def _find(name: Scalar, folder: Path) -> Path:
         if path is not None:
             return path
     shown = name.text if len(name.text) <= _LONGEST_QUOTE else f"{name.text[:_LONGEST_QUOTE]}..."
-    return _fail("SPC011", f"there is no preset `{shown}` beside this file or among the presets", name.span)
+    headline = f"there is no preset `{shown}` beside this file or among the presets"
+    return _fail("SPC011", headline, name.span, _near(PurePath(place)))
+
+
+def _near(place: PurePath) -> str | None:
+    """The shipped file of the same folder that was probably meant."""
+    shipped = (path.relative_to(resources.specs()) for path in resources.specs().rglob("*.yaml"))
+    near = nearest(place.stem, (path.stem for path in shipped if path.parent == place.parent))
+    return f"did you mean `{place.with_name(near + '.yaml').as_posix()}`?" if near else None
 
 
 def _filled(name: Scalar) -> str:
