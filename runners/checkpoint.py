@@ -2,7 +2,7 @@
 
     checkpoints/step-00000400/
       weights.safetensors    the model
-      training_state.pt      optimizer and generators, tensors and plain values only; none of imported weights
+      training_state.pt      optimizer and loss scale, tensors and plain values only; none of imported weights
       checkpoint.json        step, tokens, seconds, and the SHA-256 of the other files
 
 A damaged checkpoint is never used: the one before it is.
@@ -62,7 +62,7 @@ class Checkpoint:
             raise RunError(f"{self.path} is of another model than this plan: {reason}") from None
 
     def state(self) -> dict[str, Any]:
-        """Optimizer and generators; unpickles tensors and plain values only."""
+        """Optimizer and loss scale; unpickles tensors and plain values only."""
         loaded: dict[str, Any] = torch.load(self.path / STATE, map_location="cpu", weights_only=True)
         return loaded
 

@@ -20,6 +20,7 @@ from torch import nn
 from runners import checkpoint, facts
 from runners.batches import Batches, training_batches, validation_windows
 from runners.data import DataSet
+from runners.dropout import seed_dropout
 from runners.errors import RunError
 from runners.events import EventWriter, has_finished
 from runners.init import Rules, initialise
@@ -83,6 +84,8 @@ class Pretraining:
     """What the model's `auxiliary_loss()` is multiplied by and added to the loss; None where it has none."""
     after_step: bool = False
     """Whether the model's `after_step()` follows each step of the optimizer."""
+    dropout: bool = False
+    """Whether the model has dropout, whose masks are then drawn anew by (seed, step)."""
     objective: Objective = CAUSAL
     """What is predicted."""
 
@@ -330,6 +333,8 @@ class _Training:
         """Loss, norm of the gradient and learning rate of the next step, which is done after it."""
         began = time.monotonic()
         rate = self.recipe.learning_rate(self.step)
+        if self.recipe.settings.dropout:
+            seed_dropout(self.recipe.settings.seed, self.step)
         loss, norm = self.engine.gradients(self._examples())
         if not (math.isfinite(loss) and (math.isfinite(norm) or self.engine.may_skip)):
             last = "there is no checkpoint yet" if self.saved is None else f"the last checkpoint is step {self.saved:,}"

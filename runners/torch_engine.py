@@ -137,10 +137,9 @@ class TorchEngine:
         return nullcontext() if narrow is None else torch.autocast(self.device.type, narrow)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the weights."""
-        state = {"optimizer": self.optimizer.state_dict(), "torch_rng": torch.get_rng_state()}
-        state |= {} if self.scaler is None else {"loss_scale": self.scaler.state_dict()}
-        return state | ({"cuda_rng": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
+        """What a resumed run needs beside the weights: data and masks of dropout follow from the number of the step."""
+        state = {"optimizer": self.optimizer.state_dict()}
+        return state if self.scaler is None else state | {"loss_scale": self.scaler.state_dict()}
 
     def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Continue from a checkpoint, also one of another device."""
@@ -148,9 +147,6 @@ class TorchEngine:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler is not None and "loss_scale" in state:
             self.scaler.load_state_dict(state["loss_scale"])
-        torch.set_rng_state(state["torch_rng"])
-        if self.device.type == "cuda" and "cuda_rng" in state:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
     def _summed_loss(self, examples: Examples) -> Tensor:
         with self.autocast():

@@ -114,6 +114,7 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "loss_scale": work.loss_scale,
         "max_grad_norm": work.max_grad_norm,
         "auxiliary_loss": experiment.model.regulation.auxiliary_loss,
+        "dropout": experiment.model.has_dropout,
         "after_step": experiment.model.regulation.after_step,
         "initialisation": rules(experiment.model),
         "optimizer": _optimizer(work, experiment.model),

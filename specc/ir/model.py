@@ -178,6 +178,12 @@ class Model:
         return Regulation(losses[0] if losses else None, any(each.after_step for each in found))
 
     @property
+    def has_dropout(self) -> bool:
+        """Whether training sets some values to zero at random."""
+        drawn = (self.values.get("embedding_dropout"), self.values.get("residual_dropout"))
+        return any(drawn) or any(part.values.get("dropout") for _, _, part in self.counted())
+
+    @property
     def has_own_rates(self) -> bool:
         """Whether some weights learn at another rate than the optimizer's."""
         return any(weight.init.rate != 1.0 for _, _, part in self.counted() for weight in part.weights)
