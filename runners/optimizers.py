@@ -26,10 +26,8 @@ class AdamW:
     scale: float = 1.0
     """Times the learning rate of the schedule."""
 
-    def groups(self, weights: list[Tensor]) -> list[Group]:
+    def groups(self, matrices: list[Tensor], vectors: list[Tensor]) -> list[Group]:
         """Matrices, then vectors, those that there are."""
-        matrices = [weight for weight in weights if weight.dim() >= 2]
-        vectors = [weight for weight in weights if weight.dim() < 2]
         same = {"scale": self.scale, "betas": self.betas, "eps": self.eps}
         split = ((matrices, self.weight_decay), (vectors, 0.0))
         return [{"params": some, "weight_decay": decay, **same} for some, decay in split if some]
@@ -54,14 +52,13 @@ class Muon:
     scale: float = 1.0
     """Times the learning rate of the schedule."""
 
-    def groups(self, weights: list[Tensor]) -> list[Group]:
+    def groups(self, matrices: list[Tensor], vectors: list[Tensor]) -> list[Group]:
         """All in one; RunError for a weight that is no matrix."""
-        for weight in weights:
-            if weight.dim() != 2:
-                raise RunError(f"Muon takes matrices, and a rule gives it a weight of shape {tuple(weight.shape)}")
+        for weight in (*vectors, *(weight for weight in matrices if weight.dim() != 2)):
+            raise RunError(f"Muon takes matrices, and a rule gives it a weight of shape {tuple(weight.shape)}")
         settings = {"momentum": self.momentum, "nesterov": self.nesterov, "ns_steps": self.steps}
         more = {"adjust_lr_fn": self.step_size, "weight_decay": self.weight_decay, "scale": self.scale}
-        return [{"params": weights, **settings, **more}]
+        return [{"params": matrices, **settings, **more}]
 
     @staticmethod
     def build(groups: list[Group]) -> torch.optim.Optimizer:
@@ -107,19 +104,21 @@ class Optimizers:
             part.load_state_dict(one)
 
 
-def optimizers(model: nn.Module, rules: Rules) -> Optimizers:
+def optimizers(model: nn.Module, rules: Rules, stacked: tuple[str, ...] = ()) -> Optimizers:
     """Each weight goes to the first rule that matches its name.
 
+    `stacked` are ends of names of tensors that hold several vectors: no matrices, though they have two axes or more.
     RunError for a weight without a rule; a last rule `*` that nothing is left for is no mistake.
     """
     patterns = [pattern for pattern, _ in rules]
-    taken: list[list[Tensor]] = [[] for _ in rules]
+    taken: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in rules]
     for name, weight in model.named_parameters():
-        taken[choose(patterns, name)].append(weight)
+        is_vector = weight.dim() < 2 or name.endswith(stacked)
+        taken[choose(patterns, name)][is_vector].append(weight)
     groups: dict[type[AdamW | Muon], list[Group]] = {}
-    for weights, (pattern, settings) in zip(taken, rules, strict=True):
-        if weights:
-            groups.setdefault(type(settings), []).extend(settings.groups(weights))
+    for (matrices, vectors), (pattern, settings) in zip(taken, rules, strict=True):
+        if matrices or vectors:
+            groups.setdefault(type(settings), []).extend(settings.groups(matrices, vectors))
         elif pattern != "*":
             raise RunError(f"no weight is left for the rule `{pattern}` of the optimizer")
     return Optimizers(tuple(kind.build(some) for kind, some in groups.items()))

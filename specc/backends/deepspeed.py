@@ -104,8 +104,12 @@ def _fp16(work: ir.Training) -> dict[str, Any]:
 
 
 def _needs_rules(work: ir.Training, model: ir.Model) -> bool:
-    """Whether the program must hand over its own optimizer: DeepSpeed's configuration knows one for all weights."""
-    return len(work.rules) > 1 or model.has_own_rates or work.optimizer.fields["kind"] != "adamw"
+    """Whether the program must hand over its own optimizer: DeepSpeed's configuration knows one for all weights.
+
+    Where vectors are stacked, only the program says which weights decay.
+    """
+    stacked = any(weight.stacked for _, _, part in model.counted() for weight in part.weights)
+    return len(work.rules) > 1 or model.has_own_rates or stacked or work.optimizer.fields["kind"] != "adamw"
 
 
 def _optimizer(work: ir.Training, plan: ir.Plan) -> dict[str, Any]:

@@ -60,15 +60,29 @@ def rules(model: ir.Model) -> tuple[Rule, ...]:
     return tuple(Rule(*found) for found in _patterns({weight.name: _draw(weight.init) for weight in model.weights()}))
 
 
+def stacked(model: ir.Model) -> tuple[str, ...]:
+    """Ends of names that all tensors of stacked vectors have, and no matrix; none for most models."""
+    found = {weight.name: weight.stacked for weight in model.weights() if len(weight.sizes) > 1}
+    alike = _alike(found)
+    ends = (_pattern(name, alike).removeprefix("*") for name, of_vectors in found.items() if of_vectors)
+    return tuple(dict.fromkeys(ends))
+
+
 def _patterns(values: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
     """Few patterns over names that give every name its value: exceptions first, `*` with the most common one last."""
     usual = Counter(values.values()).most_common(1)[0][0]
+    alike = _alike(values)
+    found = {_pattern(name, alike): value for name, value in values.items() if value != usual}
+    return (*found.items(), ("*", usual))
+
+
+def _alike(values: Mapping[str, T]) -> dict[str, set[T]]:
+    """By the ends of names, the values that names with this end have."""
     alike: dict[str, set[T]] = {}
     for name, value in values.items():
         for suffix in _suffixes(name):
             alike.setdefault(suffix, set()).add(value)
-    found = {_pattern(name, alike): value for name, value in values.items() if value != usual}
-    return (*found.items(), ("*", usual))
+    return alike
 
 
 def _pattern(name: str, alike: Mapping[str, set[T]]) -> str:
@@ -132,15 +146,14 @@ def _optimizer(work: ir.Training, model: ir.Model) -> str:
         (rule,) = work.rules
         rates = _patterns({weight.name: weight.init.rate for weight in model.weights()})
         own = (replace(rule, match=match, learning_rate_scale=rate) for match, rate in rates)
-        return templates.render(
-            "train/optimizer/rules.py.j2", {"rules": tuple(Line(rule.match, _settings(rule)) for rule in own)}
-        )
+        lines = tuple(Line(rule.match, _settings(rule)) for rule in own)
+        return templates.render("train/optimizer/rules.py.j2", {"rules": lines, "stacked": stacked(model)})
     if len(work.rules) == 1 and work.optimizer.template is not None:
-        return _rendered(work.optimizer)
+        return templates.render(work.optimizer.template, {**work.optimizer.values, "stacked": stacked(model)})
     *written, rest = work.rules
     left = [weight for weight in model.weights() if not any(rule.takes(weight.name) for rule in written)]
     lines = tuple(Line(rule.match, _settings(rule)) for rule in (*written, *([rest] if left else [])))
-    return templates.render("train/optimizer/rules.py.j2", {"rules": lines})
+    return templates.render("train/optimizer/rules.py.j2", {"rules": lines, "stacked": stacked(model)})
 
 
 def _settings(rule: ir.OptimizerRule) -> str:

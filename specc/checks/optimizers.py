@@ -36,8 +36,9 @@ def check_muon(experiment: Experiment) -> Iterator[Finding]:
     for stage, work in _with_rules(experiment):
         trained = work.trained(experiment.model)
         given = [weight for weight in trained if _for_matrices(work.optimizer_of(weight.name))]
-        others = [weight for weight in given if len(weight.sizes) != 2]
-        tables = [w.name for w in given if w.name.startswith(_TABLES) and len(w.sizes) == 2 and not work.adapter]
+        others = [weight for weight in given if len(weight.sizes) != 2 or weight.stacked]
+        matrices = [weight for weight in given if weight not in others]
+        tables = [weight.name for weight in matrices if weight.name.startswith(_TABLES) and not work.adapter]
         names = [weight.name for weight in others]
         spared = [weight.name for weight in trained if weight.name not in (*names, *tables)]
         if others:
@@ -150,7 +151,7 @@ def _help(work: Training, names: list[str], spared: list[str]) -> str:
 
 
 def _vectors(stage: Stage, work: Training, others: list[Weight], tables: list[str], help_text: str) -> Finding:
-    vectors = all(len(weight.sizes) < 2 for weight in others)
+    vectors = all(weight.is_vector for weight in others)
     what = _count(len(others), "vector" if vectors else "weight") + ("" if vectors else " of other shapes")
     headline = f"`muon` takes matrices, and it is given {what}"
     places = tuple(At(_at(stage, *place)) for place in _places(work, [weight.name for weight in others]))

@@ -51,6 +51,13 @@ class Weight:
     sizes: tuple[int, ...]
     init: Initialisation
     split: int | None = None
+    stacked: bool = False
+    """Whether it is several vectors in one tensor (biases or scales of experts, heads, distances), and no matrix."""
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it is biases or scales, stacked or not: weight decay is for matrices."""
+        return len(self.sizes) < 2 or self.stacked
 
     @property
     def count(self) -> int:

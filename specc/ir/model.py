@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from specc.ir.component import Component, Dimension, Regulation, Weight
@@ -128,7 +128,7 @@ class Model:
         """Every parameter under its canonical name."""
         for prefix, component in self.placed():
             for weight in component.weights:
-                yield Weight(prefix + weight.name, weight.shape, weight.sizes, weight.init, weight.split)
+                yield replace(weight, name=prefix + weight.name)
 
     def counted(self) -> Iterator[tuple[int, str, Component]]:
         """Every component once for all equal blocks: how many there are, and its prefix in the first of them."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from specc.ir.component import Dimension, Initialisation
+from specc.ir.component import Dimension, Initialisation, Weight
 
 HeadDim = Annotated[int, Field(ge=1, le=2**16)] | Literal["auto"]
 """Values per head, or left to follow from width and heads."""
@@ -84,6 +84,10 @@ class Over:
     def argument(self) -> str:
         """The shape as Python."""
         return ", ".join(letters.replace("*", " * ") for letters in self.shape)
+
+    def weight(self, name: str, init: Initialisation) -> Weight:
+        """A scale or a bias of the norm; with more than one axis it is a vector for each head."""
+        return Weight(name, self.shape, self.sizes, init, stacked=len(self.shape) > 1)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from specc.ir.component import ZEROS, Component, Dimension, Saved, Weight
@@ -92,7 +93,7 @@ def _norms(attention: MultiHead, site: Site, head_dim: int) -> tuple[Component, 
 
 def _norm_weights(norms: tuple[Component, ...]) -> tuple[Weight, ...]:
     return tuple(
-        Weight(f"{name}.{weight.name}", weight.shape, weight.sizes, weight.init, 0 if len(weight.shape) > 1 else None)
+        replace(weight, name=f"{name}.{weight.name}", split=0 if len(weight.shape) > 1 else None)
         for name, norm in zip(("q_norm", "k_norm"), norms, strict=False)
         for weight in norm.weights
     )

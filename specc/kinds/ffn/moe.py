@@ -192,8 +192,11 @@ class Moe(Node):
             ("down_proj_bias", "ED", ZEROS, None),
         )
         return tuple(
-            Weight(f"experts.{name}", tuple(letters), tuple(sizes[letter] for letter in letters), init, split)
-            for name, letters, init, split in (*matrices, *(biases if self.bias else ()))
+            Weight(
+                f"experts.{name}", tuple(letters), tuple(sizes[letter] for letter in letters), init, split, of_biases
+            )
+            for some, of_biases in ((matrices, False), (biases if self.bias else (), True))
+            for name, letters, init, split in some
         )
 
     def _beside(self, site: Site) -> tuple[Weight, ...]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from specc.ir.component import ONES, ZEROS, Component, Saved, Weight
+from specc.ir.component import ONES, ZEROS, Component, Saved
 from specc.kinds.site import Over
 from specc.spec.base import Node, identity, values_of
 
@@ -17,8 +17,8 @@ class LayerNorm(Node):
 
     def lower(self, over: Over, module: str | None = None) -> Component:
         """A weight and a bias, as far as it has them; the forward pass keeps its input in fp32."""
-        scale = (Weight("weight", over.shape, over.sizes, ONES),) if self.weight else ()
-        shift = (Weight("bias", over.shape, over.sizes, ZEROS),) if self.bias else ()
+        scale = (over.weight("weight", ONES),) if self.weight else ()
+        shift = (over.weight("bias", ZEROS),) if self.bias else ()
         template = "layernorm_each_head" if len(over.shape) > 1 else "layernorm"
         return Component(
             kind="norm/layernorm",

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from specc.ir.component import ONES, ZEROS, Component, Saved, Weight
+from specc.ir.component import ONES, ZEROS, Component, Saved
 from specc.kinds.site import Over
 from specc.spec.base import Node, identity, values_of
 
@@ -28,7 +28,7 @@ class RmsNorm(Node):
                 "eps": self.eps,
                 "unit_offset": self.unit_offset,
             },
-            weights=(Weight("weight", over.shape, over.sizes, ZEROS if self.unit_offset else ONES),),
+            weights=(over.weight("weight", ZEROS if self.unit_offset else ONES),),
             saved=(Saved("norm input", over.values, 4, split=over.split),),
             fields=values_of(self),
         )

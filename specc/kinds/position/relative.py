@@ -67,7 +67,7 @@ class Relative(Node):
                 "span": math.log(self.max_distance / exact),
             },
             dimensions=(Dimension("U", buckets, "buckets of distances"), Dimension("N", heads, "query heads")),
-            weights=(Weight("weight", ("U", "N"), (buckets, heads), site.init.embedding),),
+            weights=(Weight("weight", ("U", "N"), (buckets, heads), site.init.embedding, stacked=True),),
             bias_per_layer_stack=heads,
             fields=values_of(self),
         )
