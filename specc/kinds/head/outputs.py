@@ -14,6 +14,14 @@ from specc.spec.base import Node, identity, section
 Outputs = tuple[tuple[str, Component], ...]
 """Attributes of the model after its blocks, in the order of use; the last one gives what the model returns."""
 Pooling = Literal["first", "mean", "last"]
+_DENSE = {
+    "gelu": "dense_gelu",
+    "gelu_tanh": "dense_gelu_tanh",
+    "relu": "dense_relu",
+    "silu": "dense_silu",
+    "tanh": "dense_tanh",
+}
+"""Templates of a dense layer, by its activation."""
 
 
 class DenseSpec(Node):
@@ -49,8 +57,8 @@ def dense(site: Site, name: str, spec: DenseSpec, *, per_sequence: bool = False)
     weights = _unnamed(linear("", width, width, site.init.matrix, None, bias=spec.bias))
     flops = matmul_flops(weights)
     layer = Component(
-        f"head/dense_{spec.activation}",
-        f"model/head/step/dense_{spec.activation}.py.j2",
+        f"head/{_DENSE[spec.activation]}",
+        f"model/head/step/{_DENSE[spec.activation]}.py.j2",
         values={"name": name, "bias": spec.bias},
         weights=weights,
         matmul_flops=-(-flops // site.context_length) if per_sequence else flops,
