@@ -76,8 +76,7 @@ def _ends(model: ir.Model) -> dict[str, Any]:
         "head": head,
         "head_class": head.functions().strip("\n"),
         "gives": head.gives(),
-        "output_modules": tuple(_output_modules(model)),
-        "output_lines": tuple(_output_lines(model)),
+        **_outputs(model),
         "logits": _logits(model, head.logits(_hidden(model, norms))),
         "softcap": model.head.values.get("softcap"),
     }
@@ -92,6 +91,13 @@ def _hidden(model: ir.Model, norms: dict[str, str]) -> str:
 def _logits(model: ir.Model, text: str) -> str:
     multiplier = model.head.values.get("multiplier", 1)
     return text if multiplier == 1 else f"{templates.python_literal(multiplier)} * {text}"
+
+
+def _outputs(model: ir.Model) -> dict[str, Any]:
+    """What an encoder makes after its blocks and does with it; other models have a head alone."""
+    if model.family != "encoder":
+        return {}
+    return {"output_modules": tuple(_output_modules(model)), "output_lines": tuple(_output_lines(model))}
 
 
 def _output_modules(model: ir.Model) -> Iterator[str]:
