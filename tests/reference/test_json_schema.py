@@ -26,8 +26,9 @@ SPECS = ROOT / "specs"
 SHIPPED = sorted(SPECS.rglob("*.yaml"))
 SCHEMA = json.loads((SPECS / "specc.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
-# A file without the version of the language is a part of a spec, or extends one.
-WHOLE = [path for path in SHIPPED if "\nspecc:" in path.read_text(encoding="utf-8")]
+# A file without the version of the language is a part of a spec, and what it extends may have what it lacks.
+TEXTS = {path: path.read_text(encoding="utf-8") for path in SHIPPED}
+WHOLE = [path for path, text in TEXTS.items() if "\nspecc:" in text and "\nextends:" not in text]
 QUICKSTART = SPECS / "quickstart.yaml"
 EVERYTHING = Path(__file__).with_name("everything.yaml")
 Path_ = tuple[str | int, ...]
