@@ -57,12 +57,14 @@ def small(preset: str) -> tuple[str, ...]:
 
 def _shrunken(written: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     attention, ffn = written["attention"], written["ffn"]
-    # Five local layers for each global one and two more, as in Gemma 3, are as well shown by seven layers.
+    # Where a pattern is written out for all layers, as in Gemma 3 and ModernBERT, seven of them show it.
     pattern = attention.get("pattern") or "G"
-    yield from {"hidden_size": 64, "context_length": 64, "vocab_size": 257}.items()
+    yield from {"hidden_size": 64, "context_length": 64, "vocab_size": 264}.items()
     yield "num_layers", _LAYERS if _LAYERS % len(pattern) == 0 else 7
     if _LAYERS % len(pattern):
-        yield "attention.pattern", "LLLLLGL"
+        yield "attention.pattern", pattern[:7]
+    if "num_decoder_layers" in written:
+        yield "num_decoder_layers", 3
     sizes = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 24, "window": 8, "kv_lora_rank": 32, "q_lora_rank": 48}
     sizes |= {"qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16}
     yield from ((f"attention.{key}", size) for key, size in sizes.items() if attention.get(key) is not None)

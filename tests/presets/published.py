@@ -20,6 +20,7 @@ class Figure:
 _LLAMA2 = "Touvron et al. 2023, arXiv:2302.13971, table 2: the same architecture"
 _PYTHIA = "Biderman et al. 2023, arXiv:2304.01373, table 1"
 PUBLISHED: dict[str, Figure] = {
+    "bert_base": Figure("google-bert/bert-base-uncased", "110M", "Devlin et al. 2019, arXiv:1810.04805, section 3"),
     "bloom_560m": Figure("bigscience/bloom-560m", "559,214,592", "the model card"),
     "command_r": Figure("CohereForAI/c4ai-command-r-v01", "35B", "the model card"),
     "command_r_plus": Figure("CohereForAI/c4ai-command-r-plus", "104B", "the model card"),
@@ -46,6 +47,7 @@ PUBLISHED: dict[str, Figure] = {
     "llama3_8b": Figure("meta-llama/Meta-Llama-3-8B", "8B", "arXiv:2407.21783, table 3"),
     "mistral_7b": Figure("mistralai/Mistral-7B-v0.1", "7.3B", "the release note"),
     "mixtral_8x7b": Figure("mistralai/Mixtral-8x7B-v0.1", "46.7B", "the release note"),
+    "modernbert_base": Figure("answerdotai/ModernBERT-base", "149M", "arXiv:2412.13663, section 2.3"),
     "mpt_7b": Figure("mosaicml/mpt-7b", "6.7B", "the model card"),
     "olmo2_7b": Figure("allenai/OLMo-2-1124-7B", "7B", "arXiv:2501.00656"),
     "opt_125m": Figure("facebook/opt-125m", "125M", "Zhang et al. 2022, arXiv:2205.01068, table 1"),
@@ -60,5 +62,9 @@ PUBLISHED: dict[str, Figure] = {
     "qwen2_7b": Figure("Qwen/Qwen2-7B", "7.61B", "the model card of Qwen2.5-7B, which has the same architecture"),
     "qwen3_30b_a3b": Figure("Qwen/Qwen3-30B-A3B", "30.5B", "the model card"),
     "qwen3_8b": Figure("Qwen/Qwen3-8B", "8.2B", "the model card"),
+    "roberta_base": Figure("FacebookAI/roberta-base", "125M", "Liu et al. 2019, arXiv:1907.11692, and its repository"),
     "starcoder2_3b": Figure("bigcode/starcoder2-3b", "3B", "arXiv:2402.19173"),
+    "t5_base": Figure("google-t5/t5-base", "0.22B", "Raffel et al. 2020, arXiv:1910.10683, section 3.7"),
+    "t5_small": Figure("google-t5/t5-small", "60M", "Raffel et al. 2020, arXiv:1910.10683, section 3.7"),
+    "t5_v1_1_base": Figure("google/t5-v1_1-base", "248M", "the repository google-research/t5x"),
 }

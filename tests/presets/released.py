@@ -187,6 +187,15 @@ _FURTHER: dict[str, dict[str, Any]] = {
         "residual_multiplier": 0.22, "rms_norm_eps": 1e-05, "rope_scaling": None, "rope_theta": 10000,
         "tie_word_embeddings": True, "vocab_size": 49155,
     },
+    "google-t5/t5-base": {**PUBLISHED["t5-small"], "d_ff": 3072, "d_model": 768, "num_decoder_layers": 12,
+        "num_heads": 12, "num_layers": 12,
+    },
+    "google/t5-v1_1-base": {
+        "architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "d_ff": 2048, "d_kv": 64, "d_model": 768,
+        "dropout_rate": 0.1, "feed_forward_proj": "gated-gelu", "is_encoder_decoder": True,
+        "layer_norm_epsilon": 1e-06, "num_decoder_layers": 12, "num_heads": 12, "num_layers": 12,
+        "relative_attention_num_buckets": 32, "tie_word_embeddings": False, "vocab_size": 32128,
+    },
     "openai/gpt-oss-120b": {**PUBLISHED["gpt-oss-20b"], "num_hidden_layers": 36, "num_local_experts": 128,
         "layer_types": ["sliding_attention", "full_attention"] * 18,
     },
@@ -196,7 +205,9 @@ _HUB = {
     "falcon-rw-1b": "tiiuae/falcon-rw-1b", "mpt-7b": "mosaicml/mpt-7b", "bloom-560m": "bigscience/bloom-560m",
     "Mixtral-8x7B-v0.1": "mistralai/Mixtral-8x7B-v0.1", "Qwen1.5-MoE-A2.7B": "Qwen/Qwen1.5-MoE-A2.7B",
     "Qwen3-30B-A3B": "Qwen/Qwen3-30B-A3B", "DeepSeek-V2-Lite": "deepseek-ai/DeepSeek-V2-Lite",
-    "DeepSeek-V3": "deepseek-ai/DeepSeek-V3", "gpt-oss-20b": "openai/gpt-oss-20b",
+    "DeepSeek-V3": "deepseek-ai/DeepSeek-V3", "gpt-oss-20b": "openai/gpt-oss-20b", "t5-small": "google-t5/t5-small",
+    "bert-base-uncased": "google-bert/bert-base-uncased", "roberta-base": "FacebookAI/roberta-base",
+    "ModernBERT-base": "answerdotai/ModernBERT-base",
 }  # fmt: skip
 RELEASED = {**{hub: PUBLISHED[name] for name, hub in _HUB.items()}, **_FURTHER}
 """By name on the hub."""
