@@ -73,4 +73,5 @@ def _handover(run: Run, exported: Exported, weights: Path) -> Handover:
         beside_spec(declared["path"]) if "path" in declared else None,
         origin_of(run.upstream[exported.base]),
         run.manifest.model["context_length"],
+        {Path(file).name: (run.plan / file).read_text(encoding="utf-8") for file in description["files"]},
     )

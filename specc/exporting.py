@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from specc import driver, ir
-from specc.backends.artifact import Artifact
-from specc.native import GENERATED, Description, describe
+from specc.backends import modeling
+from specc.formatting import format_folders
+from specc.native import Description, NoClassError, describe, unwritten
 from specc.spec.base import values_of
 from specc.spec.defaults import defaulted
 from specc.spec.spec import Spec
@@ -20,10 +21,6 @@ EVENTS = "events.jsonl"
 LOCK = "experiment.lock.yaml"
 WEIGHTS = "weights.safetensors"
 ORIGIN = "huggingface"
-
-
-MODULES: Mapping[str, Callable[[ir.Plan], tuple[Artifact, ...]]] = {"native": lambda _: ()}
-"""By the word of `--module`: the code that transformers is to run, as a function of the plan."""
 
 
 class NotExportableError(Exception):
@@ -58,11 +55,28 @@ class Exportable:
         work = self.plan.experiment.stage(self.stage).work
         return self.folder / work.path if self.run is None and isinstance(work, ir.Import) else None
 
-    def described(self, family: str | None) -> Description:
-        """The model in the words of transformers; NoClassError where none of its classes computes it."""
+    def described(self, module: str, family: str | None) -> Description:
+        """The model for transformers: by a class of it, or with code of ours (`generated`, or `auto` where none fits).
+
+        NoClassError where none of its classes computes it, NotExportableError where we write no code.
+        """
+        if module == "generated":
+            return self._generated()
         model = self.spec.model
         rows = self.plan.experiment.model.vocab_size
-        return describe(values_of(model, list), set(defaulted(model)), rows, family or self.family)
+        try:
+            return describe(values_of(model, list), set(defaulted(model)), rows, family or self.family)
+        except NoClassError:
+            if module == "native" or family is not None or unwritten(self.plan.experiment.model):
+                raise
+            return self._generated()
+
+    def _generated(self) -> Description:
+        model = self.plan.experiment.model
+        if no_code := unwritten(model):
+            raise NotExportableError(no_code)
+        (files,) = format_folders((modeling.modeling(self.plan),))
+        return Description(modeling.config(model), modeling.moves(model), {file.path: file.text for file in files})
 
     @property
     def tokenizer(self) -> Mapping[str, Any]:
@@ -75,13 +89,6 @@ class Exportable:
         """Where the files of the tokenizer lie; None where it has none."""
         path = self.tokenizer.get("path")
         return None if path is None else self.folder / Path(path).expanduser()
-
-
-def modeling_files(plan: ir.Plan, module: str) -> tuple[Artifact, ...]:
-    """The modeling code that goes beside the weights; NotExportableError where this version writes none."""
-    if module not in MODULES:
-        raise NotExportableError(f"--module {module}: {GENERATED}; --module native writes one of its own classes")
-    return MODULES[module](plan)
 
 
 def find(named: str, runs: Path) -> Exportable:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from specc import huggingface
+from specc import huggingface, ir
 
-GENERATED = "this version of specc emits no modeling code for transformers"
-"""Why code that is written beside the weights is refused."""
+
+def unwritten(model: ir.Model) -> str | None:
+    """Why no modeling code of ours stands for a model beside its weights; None where it does."""
+    if model.family != "decoder":
+        return "modeling code for transformers is written for decoders"
+    if model.values.get("prediction"):
+        return "modeling code for transformers does not predict further tokens, and this model has weights for it"
+    return None
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,8 @@ class Description:
     config: Mapping[str, Any]
     moves: tuple[Mapping[str, Any], ...]
     """In JSON types, as runners take them."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Code that is to run, by name; none for a class that transformers has."""
 
 
 class NoClassError(Exception):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from specc.backends import card, deepspeed, huggingface, imported, lm_eval, lock, model, submitit, train
+from specc.backends import card, deepspeed, huggingface, imported, lm_eval, lock, model, modeling, submitit, train
 from specc.backends.artifact import Artifact
 from specc.ir import Plan
 
@@ -10,6 +10,7 @@ Backend = Callable[[Plan], tuple[Artifact, ...]]
 
 BACKENDS: tuple[Backend, ...] = (
     model.emit,
+    modeling.emit,
     imported.emit,
     train.emit,
     deepspeed.emit,

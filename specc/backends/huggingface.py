@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from specc import ir
-from specc.backends import templates
+from specc.backends import modeling, templates
 from specc.backends.artifact import Artifact
 from specc.backends.notice import notice
 
@@ -24,12 +25,21 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     return tuple(artifact for stage in stages for artifact in _artifacts(plan.experiment, stage))
 
 
+def description(experiment: ir.Experiment, work: ir.Export) -> dict[str, Any]:
+    """Config, moves of tensors and, with modeling code of our own, the files of it beside the programs."""
+    if work.module == "native":
+        return {"config": dict(work.config or {}), "moves": [dict(move) for move in work.moves], "files": []}
+    model = experiment.model
+    files = [f"{modeling.FOLDER}/{name}" for name in modeling.FILES]
+    return {"config": modeling.config(model), "moves": list(modeling.moves(model)), "files": files}
+
+
 def _artifacts(experiment: ir.Experiment, stage: ir.Stage) -> tuple[Artifact, ...]:
     work, path = stage.work, program(experiment, stage)
     assert isinstance(work, ir.Export), f"{stage.name} does not export"
     (base,) = stage.after
     file = f"huggingface/{stage.name}.json"
-    content = {"config": dict(work.config or {}), "moves": [dict(move) for move in work.moves]}
+    content = description(experiment, work)
     values = {
         "title": experiment.name,
         "notice": notice(),

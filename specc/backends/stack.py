@@ -73,6 +73,8 @@ def stack(model: ir.Model, own: ir.Model | ir.Stack) -> Stack:
     order = layers(own.layers, reading.template, reading.names)
     holes = {
         **reading.names,
+        "module": "nn.Module",
+        "picked": "",
         "layers": order,
         "norm": made(next(part for name, part in own.layers[-1].parts if name.endswith("norm"))),
         "multiplier": unless_one(model.values["residual_multiplier"]),

@@ -70,16 +70,16 @@ def import_(
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option(
     "--module",
-    type=click.Choice(["native", "generated"]),
-    default="native",
+    type=click.Choice(["auto", "native", "generated"]),
+    default="auto",
     show_default=True,
-    help="A class of transformers, or modeling code beside the weights.",
+    help="A class of transformers, or modeling code beside the weights where none computes the model.",
 )
 @click.option("--family", metavar="TYPE", help="The `model_type` to write; default the one that was imported.")
 @RUNS
 def export(model: str, form: str, out: Path, module: str, family: str | None, runs: Path) -> None:
     """Write the last checkpoint of a run, or what was imported, as transformers reads it."""
-    from specc.exporting import NotExportableError, find, modeling_files
+    from specc.exporting import NotExportableError, find
     from specc.native import NoClassError
 
     del form  # one today
@@ -87,8 +87,7 @@ def export(model: str, form: str, out: Path, module: str, family: str | None, ru
         fail(f"{out} is there already; write elsewhere with -o, or remove it first")
     try:
         found = find(model, runs)
-        files = modeling_files(found.plan, module)
-        description = found.described(family)
+        description = found.described(module, family)
     except (NotExportableError, NoClassError) as reason:
         fail(str(reason))
     imported = found.imported
@@ -104,7 +103,7 @@ def export(model: str, form: str, out: Path, module: str, family: str | None, ru
             "tokenizer": dict(found.tokenizer),
             "tokenizer_folder": None if folder is None else str(folder),
             "context_length": found.plan.experiment.model.context_length,
-            "files": {artifact.path: artifact.text for artifact in files},
+            "files": dict(description.files),
             "out": str(out.resolve()),
         },
     )

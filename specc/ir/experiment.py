@@ -204,7 +204,7 @@ class Export:
     module: str = "native"
     """Whose classes compute it: `native` of the other tool, or `generated` beside the weights."""
     config: Mapping[str, Any] | None = None
-    """The other tool's description of the model; None where its own classes cannot compute it."""
+    """The other tool's description of the model; None where no class of its own is to compute it."""
     moves: tuple[Mapping[str, Any], ...] = ()
     """Which of its tensors holds which of ours."""
     refusal: str | None = None

@@ -51,6 +51,7 @@ class Alibi(Node):
             values={
                 "slopes": f"model/position/{slopes}.py.j2",
                 "bias": _BIASES[self.slope_precision] if causal else "model/position/alibi_bias_two_sided.py.j2",
+                "rounded": self.slope_precision == "bf16",
                 "function": "alibi_bias" if causal else "two_sided_bias",
                 "max_bias": self.max_bias,
                 "steepest": f"{self.max_bias:g}",

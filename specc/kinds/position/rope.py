@@ -82,6 +82,7 @@ class Rope(Node):
             "turning": pairs if whole else "model/position/rotate_part.py.j2",
             "pairs": pairs,
             "turn": "rotate" if whole else "turn",
+            "axes": "T",
         }
         if self.scaling is not None:
             original = site.context_length if self.original_context_length == "auto" else self.original_context_length

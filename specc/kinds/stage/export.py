@@ -23,9 +23,10 @@ class Export(Node):
     kind: Literal["export"] = identity("The choice.")
     base: str = identity("Stage whose model is exported.", alias="from")
     format: Literal["huggingface"] = identity("Format of the files that are written.")
-    module: Literal["native", "generated"] = identity(
-        "Whose code computes it there: a class of transformers, or modeling code that is written beside the weights.",
-        "native",
+    module: Literal["auto", "native", "generated"] = identity(
+        "Whose code computes it there: a class of transformers (`native`), or modeling code that is written beside the "
+        "weights (`generated`); `auto` is the first where one computes the model, or `family` is written.",
+        "auto",
     )
     family: str | None = identity(
         "The `model_type` it is written as; `null` is the one it was imported as, else the first that fits.", None
@@ -48,14 +49,18 @@ class Export(Node):
     def lower(self, context: StageContext) -> ir.Export:
         """The model in the other tool's words, or why it has none for it."""
         # Loaded here: most specs export nothing, and `specc check` should not wait for the table of families.
-        from specc.native import GENERATED, NoClassError, describe
+        from specc.native import NoClassError, describe, unwritten
 
+        no_code = unwritten(context.model)
         if self.module == "generated":
-            return ir.Export(self.format, self.module, refusal=GENERATED)
+            return ir.Export(self.format, "generated", refusal=no_code)
+
         written, family = context.architecture, self.family or context.origins.get(self.base)
         assert written is not None, "a stage is lowered with the model that it is of"
         try:
             found = describe(values_of(written, list), set(defaulted(written)), context.model.vocab_size, family)
         except NoClassError as reason:
-            return ir.Export(self.format, self.module, refusal=str(reason))
-        return ir.Export(self.format, self.module, found.config, found.moves)
+            if self.module == "auto" and self.family is None and no_code is None:
+                return ir.Export(self.format, "generated")
+            return ir.Export(self.format, "native", refusal=str(reason))
+        return ir.Export(self.format, "native", found.config, found.moves)
