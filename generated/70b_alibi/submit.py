@@ -93,7 +93,7 @@ JOBS = (
     ),
     Job(
         stage="export",
-        program=None,  # this version of specc has no lowering for export: submit() refuses the stage
+        program="export.py",
         after=("dpo",),
         engine=None,
         nodes=1,

@@ -111,7 +111,7 @@ class Model(nn.Module):
         start = 0 if cache is None else cache.length
         assert start == 0 or ids_BT.shape[1] == 1, "after the prompt, one token a call"
         x_BTD = self.embedding(ids_BT)
-        positions_T = torch.arange(start, start + ids_BT.shape[1], device=ids_BT.device)
+        positions_T = torch.arange(start, start + x_BTD.shape[1], device=x_BTD.device)
         x_BTD = x_BTD + self.position_embedding(positions_T)
         for block in self.layers:
             x_BTD = block(x_BTD, cache)

@@ -36,7 +36,10 @@ class Cache:
 
 
 def rotation(start: int, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every angle, [T, H] in fp32: position times 500_000.0^(-2i/H) (Su et al. 2021, section 3.2)."""
+    """Cosine and sine of every angle, [T, H] in fp32 (Su et al. 2021, arXiv:2104.09864, section 3.2).
+
+    Pair i turns by the position times 500,000^(-2i/H).
+    """
     positions_T1 = torch.arange(start, start + x_BTD.shape[1], device=x_BTD.device)[:, None]
     exponents_P = torch.arange(0, H, 2, device=x_BTD.device, dtype=torch.float32) / H
     angles_TP = positions_T1 / 500_000.0**exponents_P
@@ -52,7 +55,7 @@ def rotate(x_BNTH: Tensor, cos_TH: Tensor, sin_TH: Tensor) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight over the last dimension, computed in fp32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+    """x / rms(x) * weight over the last dimension, in fp32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ def alibi_bias(start: int, x_BTD: Tensor) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight over the last dimension, computed in fp32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+    """x / rms(x) * weight over the last dimension, in fp32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
