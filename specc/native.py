@@ -15,6 +15,10 @@ def unwritten(model: ir.Model) -> str | None:
         return "modeling code for transformers is written for decoders"
     if model.values.get("prediction"):
         return "modeling code for transformers does not predict further tokens, and this model has weights for it"
+    if model.shares_blocks:
+        return "modeling code for transformers gives every layer a block of its own, and this model's layers share them"
+    if model.has_adapters:
+        return "modeling code for transformers leaves adapters to PEFT, and this model has its own"
     return None
 
 

@@ -39,7 +39,12 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "stack": own,
         "encoder": encoder,
         "functions": tuple(dict.fromkeys(text for each in stacks for text in each.functions)),
-        "classes": (*_norms(model), *(text for each in stacks for text in each.attentions), *_feed_forwards(model)),
+        "classes": (
+            *_norms(model),
+            *(text for each in stacks for text in each.attentions),
+            *_feed_forwards(model),
+            *_adapters(model),
+        ),
         "blocks": tuple(each.block for each in stacks),
         "prepare": own.prepare,
         "inputs": own.inputs,
@@ -145,6 +150,12 @@ def _norms(model: ir.Model) -> Iterator[str]:
 
 def _feed_forwards(model: ir.Model) -> Iterator[str]:
     return (_class(part) for part in by_module(model.blocks, "ffn"))
+
+
+def _adapters(model: ir.Model) -> Iterator[str]:
+    """The class of what follows the parts of a block, where there is one."""
+    parts = [part for name, part in model.layers[0].parts if name.endswith("_adapter")]
+    return (_class(part) for part in parts[:1])
 
 
 def _class(component: Component) -> str:

@@ -33,10 +33,11 @@ _HEADS = {"softcap": None, "sinks": False, "kv": "N"}
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """Code and config of a decoder, in a folder of their own; nothing for other models.
 
-    Nor for those that predict further tokens: transformers has no such method that could be filled.
+    Nor for those that predict further tokens, share blocks or have adapters: transformers has no method or cache that
+    could be filled, and its adapters are those of PEFT.
     """
     model = plan.experiment.model
-    if model.family != "decoder" or model.values.get("prediction"):
+    if model.family != "decoder" or model.values.get("prediction") or model.shares_blocks or model.has_adapters:
         return ()
     settings = json.dumps(config(model), indent=2) + "\n"
     files = (Artifact("config.json", settings), *modeling(plan))
@@ -196,6 +197,7 @@ def _block(model: ir.Model, order: Any, signature: str, arguments: str) -> str:
         "module": "GradientCheckpointingLayer",
         "signature": signature,
         "arguments": arguments,
+        "adapted": {"attention": False, "ffn": False},
         "picked": "[0]",
     }
     return templates.render(f"model/block/{model.values['block']}.py.j2", holes).strip("\n")

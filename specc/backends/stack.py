@@ -14,6 +14,10 @@ _OPTIONAL = frozenset({"attended_B11S"})
 """Masks that are None where there is no padding."""
 
 
+_OWN = {"module": "nn.Module", "picked": ""}
+"""What blocks are derived from, and which of its results they take of their attention."""
+
+
 @dataclass(frozen=True)
 class Stack:
     """Some blocks and their surroundings, rendered."""
@@ -48,6 +52,13 @@ class _Reading:
     """What positions are counted from, and the range of them."""
     cache: tuple[str, ...]
     """The argument that hands the cache on, where there is one."""
+    place: tuple[str, ...] = ()
+    """The argument that says which layer a block is used for, where layers share blocks."""
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        """The same as a parameter."""
+        return tuple(f"{name}: int" for name in self.place)
 
 
 _PAST = _Reading(
@@ -56,6 +67,7 @@ _PAST = _Reading(
     {"start": "start", "places": "start, start + x_BTD.shape[1]"},
     ("cache",),
 )
+_SHARED = _Reading("model/layers/shared", _PAST.names, _PAST.start, _PAST.cache, ("layer",))
 _BOTH = _Reading("model/layers/two_sided", {}, {"start": "0", "places": "x_BTD.shape[1]"}, ())
 
 
@@ -68,19 +80,20 @@ def stack(model: ir.Model, own: ir.Model | ir.Stack) -> Stack:
     names, sources = _names(masks), _names(across)
     own_typed = (*_split(position.signature()), *_typed(names))
     own_names = (*_split(position.arguments()), *names)
-    handed = ("memory_BSD", *sources) if crossing else ()
-    handed_typed = ("memory_BSD: Tensor", *_typed(sources)) if crossing else ()
+    handed, handed_typed = _crossed(sources) if crossing else ((), ())
     order = layers(own.layers, reading.template, reading.names)
     holes = {
+        **_OWN,
         **reading.names,
-        "module": "nn.Module",
-        "picked": "",
         "layers": order,
         "norm": made(next(part for name, part in own.layers[-1].parts if name.endswith("norm"))),
         "multiplier": unless_one(model.values["residual_multiplier"]),
         "dropout": model.values["residual_dropout"],
-        "signature": ", ".join((*own_typed, *handed_typed, *(f"{name}: Cache | None" for name in reading.cache))),
-        "arguments": ", ".join((*own_names, *reading.cache)),
+        "signature": ", ".join(
+            (*own_typed, *reading.placed, *handed_typed, *(f"{name}: Cache | None" for name in reading.cache))
+        ),
+        "arguments": ", ".join((*own_names, *reading.place, *reading.cache)),
+        "adapted": _adapted(own.layers[0]),
         "cross_arguments": ", ".join((*handed, *reading.cache)),
     }
     return Stack(
@@ -90,7 +103,7 @@ def stack(model: ir.Model, own: ir.Model | ir.Stack) -> Stack:
         position.prepare() + "".join(mask.prepare() for mask in (*masks, *across)),
         "".join(f"{typed}, " for typed in (*own_typed, *handed_typed)),
         "".join(f"{name}, " for name in (*own_names, *handed)),
-        _loop(own, own_names, names, (*handed, *reading.cache)),
+        _loop(own, own_names, names, (*reading.place, *handed, *reading.cache)),
         (
             _attention(attentions, position, own_typed[: len(own_typed) - len(names)], names, reading),
             *(_cross_attention(part, sources) for part in crossing),
@@ -125,7 +138,7 @@ def unless_one(factor: float) -> float | None:
 def _reading(own: ir.Model | ir.Stack) -> _Reading:
     values = own.layers[0].part("attention").values
     if values.get("reads", "past") == "past":
-        return _PAST
+        return _SHARED if any(layer.uses > 1 for layer in own.layers) else _PAST
     prefix = values["prefix"]
     names = {
         "block": f"{prefix}Block",
@@ -139,6 +152,7 @@ def _reading(own: ir.Model | ir.Stack) -> _Reading:
 def _loop(own: ir.Model | ir.Stack, arguments: tuple[str, ...], masks: tuple[str, ...], more: tuple[str, ...]) -> str:
     """Each block with what it takes; where layers turn by angles of their own, in turn with those."""
     holes = {
+        "sharing": own.values.get("sharing") if isinstance(own, ir.Model) else None,
         "turns": pattern(own.position.values.get("turns", ())),
         "arguments": ", ".join((*arguments, *more)),
         "biases": ", ".join((*masks, *more)),
@@ -157,6 +171,16 @@ def _block(model: ir.Model, holes: dict[str, Any], *, crosses: bool) -> str:
 def _starts_bare(model: ir.Model) -> bool:
     """Whether the attention of the first block reads its input without a norm of its own."""
     return not model.values["first_attention_norm"]
+
+
+def _crossed(sources: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is handed to the attention to another sequence, as arguments and as parameters."""
+    return ("memory_BSD", *sources), ("memory_BSD: Tensor", *_typed(sources))
+
+
+def _adapted(layer: ir.Layer) -> dict[str, bool]:
+    """Which parts of a block an adapter follows."""
+    return {part: f"{part}_adapter" in dict(layer.parts) for part in ("attention", "ffn")}
 
 
 def _masks(attentions: tuple[Component, ...], attended: str, x: str) -> tuple[Any, ...]:
@@ -182,11 +206,12 @@ def _attention(
 ) -> str:
     """One class; where layers differ, what they share and one class for each sort of layer."""
     first, typed = attentions[0], _typed(names)
-    signature = ", ".join((*turned, *typed))
+    signature = ", ".join((*turned, *typed, *reading.placed))
     # What is cached follows as one argument more.
     base = {
         "position": position,
         "base": first.values.get("base"),
+        "own_layer": not reading.place,
         "signature": f"{signature}, " if signature and reading.cache else signature,
     }
     if len(attentions) == 1:

@@ -16,6 +16,8 @@ DEFAULTS: Mapping[str, Any] = {
     "pad_vocab_size_multiple": 1,
     "first_attention_norm": True,
     "prediction": None,
+    "layer_sharing": None,
+    "adapters": None,
 }
 """Keys of `model:` itself with the value that they have when nobody writes them."""
 ATTENTION: Mapping[str, Any] = {

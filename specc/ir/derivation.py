@@ -83,7 +83,8 @@ def _stack(stack: Model | Stack, prefix: str, depth: str) -> _Sum:
         parts = [(f"{path}.{name}.parameters", name, part) for name, part in layer.parts if part.parameters]
         components += [(key, part) for key, _, part in parts]
         block = [Input(f"{name_of}{name}{suffix}", part.parameters, key) for key, name, part in parts]
-        count = Input(f"{name_of}layers{suffix}", layer.count, None if suffix else depth)
+        said = depth if layer.uses == 1 else "model.layer_sharing.distinct"
+        count = Input(f"{name_of}layers{suffix}", layer.count, None if suffix else said)
         terms.append(f"{count.name} * ({' + '.join(part.name for part in block)})")
         inputs += [count, *block]
     return _Sum(tuple(components), tuple(terms), tuple(inputs))

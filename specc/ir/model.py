@@ -15,6 +15,13 @@ class Layer:
 
     count: int
     parts: tuple[tuple[str, Component], ...]
+    uses: int = 1
+    """Layers that each of the blocks is: more than 1 where they share weights."""
+
+    @property
+    def applied(self) -> int:
+        """How often one of the blocks is gone through."""
+        return self.count * self.uses
 
     def part(self, name: str) -> Component:
         """The component under `name`; KeyError when there is none."""
@@ -113,8 +120,18 @@ class Model:
 
     @property
     def num_layers(self) -> int:
-        """Number of blocks, of both stacks where there are two."""
-        return sum(layer.count for layer in self.blocks)
+        """How many blocks a token goes through, of both stacks where there are two; those used again count again."""
+        return sum(layer.applied for layer in self.blocks)
+
+    @property
+    def shares_blocks(self) -> bool:
+        """Whether blocks are used more than once."""
+        return any(layer.uses > 1 for layer in self.blocks)
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether something follows the parts of a block."""
+        return any(name.endswith("_adapter") for layer in self.blocks for name, _ in layer.parts)
 
     def placed(self) -> Iterator[tuple[str, Component]]:
         """Every component with its canonical prefix, blocks unrolled, in the order of `named_parameters()`."""
@@ -137,6 +154,13 @@ class Model:
         if self.encoder is not None:
             yield from self.encoder.counted("encoder.")
         yield from rest.counted()
+
+    def applied(self) -> Iterator[tuple[int, Component]]:
+        """Every component once for all equal blocks, and how often a token goes through it."""
+        own = Stack(self.inputs, self.layers, self.outputs)
+        for stack in (own,) if self.encoder is None else (self.encoder, own):
+            yield from ((1, component) for _, component in (*stack.inputs, *stack.outputs))
+            yield from ((layer.applied, component) for layer in stack.layers for _, component in layer.parts)
 
     def _halves(self) -> tuple[Stack, Stack]:
         """What both stacks read, the token table, and the rest."""
@@ -163,12 +187,12 @@ class Model:
         The causal mask is not counted as a saving (Chowdhery et al. 2022, PaLM, appendix B). In an encoder-decoder as
         many tokens are read as written: those of both stacks are counted per token that is written.
         """
-        return sum(count * (part.matmul_flops + part.score_flops * context_length) for count, _, part in self.counted())
+        return sum(count * (part.matmul_flops + part.score_flops * context_length) for count, part in self.applied())
 
     @property
     def kv_cache_values_per_token(self) -> int:
         """Values that decoding keeps per token, all layers; in an encoder-decoder per token read and written."""
-        return sum(count * part.kv_cache_values for count, _, part in self.counted())
+        return sum(count * part.kv_cache_values for count, part in self.applied())
 
     @property
     def regulation(self) -> Regulation:
@@ -191,7 +215,7 @@ class Model:
     @property
     def whole_kv_cache_values_per_token(self) -> int:
         """Of those, what every tensor-parallel rank keeps whole."""
-        return sum(count * part.kv_cache_values for count, _, part in self.counted() if not part.kv_cache_split)
+        return sum(count * part.kv_cache_values for count, part in self.applied() if not part.kv_cache_split)
 
 
 def check_model(model: Model) -> None:

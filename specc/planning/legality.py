@@ -186,6 +186,11 @@ def _stacks(model: Model, mesh: Mesh) -> Iterator[Finding]:
 
 def _layers(model: Model, mesh: Mesh) -> Iterator[Finding]:
     pieces = mesh.pipeline * mesh.chunks
+    if model.shares_blocks and mesh.pipeline > 1:
+        # A block on two stages would be two.
+        headline = f"blocks that layers share cannot be split into {mesh.pipeline} pipeline stages"
+        yield Finding("SPC404", headline, (At(("pipeline_parallel_size",)), At(("model", "layer_sharing"))))
+        return
     if mesh.pipeline == 1 or model.encoder is not None or model.num_layers % pieces == 0:
         return
     # DeepSpeed's PipelineModule (`partition_method`) and torch's PipelineStage take any split; a schedule that

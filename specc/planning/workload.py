@@ -147,7 +147,7 @@ def measure(model: Model, training: Training) -> Workload:
         score_flops=model.forward_flops_per_token(context) - model.forward_flops_per_token(0),
         outside_matmul_flops=sum(component.matmul_flops for component in outside),
         adapter_flops=training.adapter.matmul_flops if training.adapter else 0,
-        saved_bytes=sum(layer.count * size for layer, size in zip(model.blocks, blocks, strict=True)) + outside_saved,
+        saved_bytes=sum(layer.applied * size for layer, size in zip(model.blocks, blocks, strict=True)) + outside_saved,
         block_saved_bytes=max(blocks, default=0),
         outside_saved_bytes=outside_saved,
         bias_bytes=_bias_values(model) * context**2 * value_bytes,
@@ -179,7 +179,7 @@ def _divisible(model: Model, value_bytes: int) -> dict[str, Any]:
         "head": _parts(_outside(model)[1]),
         "is_tied": model.is_tied,
         "saved_split_bytes": sum(
-            layer.count * _saved(_components(layer), value_bytes, only_split=True) for layer in model.blocks
+            layer.applied * _saved(_components(layer), value_bytes, only_split=True) for layer in model.blocks
         ),
         "block_saved_split_bytes": max(
             (_saved(_components(layer), value_bytes, only_split=True) for layer in model.blocks), default=0
@@ -187,7 +187,7 @@ def _divisible(model: Model, value_bytes: int) -> dict[str, Any]:
         "kept_width": model.hidden_size,
         "kv_values": model.kv_cache_values_per_token,
         "whole_kv_values": model.whole_kv_cache_values_per_token,
-        "expert_choices": sum(layer.count * _choices(layer) for layer in model.blocks),
+        "expert_choices": sum(layer.applied * _choices(layer) for layer in model.blocks),
     }
 
 

@@ -102,6 +102,8 @@ FRAMES = (
     ("residual=parallel", "norm={kind: layernorm, bias: false}"),
     ("residual=parallel_two_norms", "tie_embeddings=false", "head={kind: lm, bias: true}"),
     ("dropout={ffn: 0.1}", "ffn={kind: relu, intermediate_size: 128}"),
+    ("layer_sharing={distinct: 1}", "adapters={size: 16}"),
+    ("layer_sharing={distinct: 1, order: cyclic}", "adapters={after: [ffn], activation: relu}"),
     ("dropout={ffn: 0.1}", f"ffn={{{_EXPERTS}, num_shared_experts: 1, dense: {{layers: [1], intermediate_size: 96}}}}"),
 )
 SCALINGS = (
