@@ -36,6 +36,7 @@ generated: .venv/installed
 	for name in $(SPECS); do $(BIN)/specc compile specs/$$name.yaml || exit 1; done
 
 bench: .venv/installed
+	$(BIN)/python -m benchmarks.attention
 	$(BIN)/python -m benchmarks.start_up
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.mutated_specs

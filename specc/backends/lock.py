@@ -17,12 +17,16 @@ from specc.backends.tree import nested
 _LIKE_A_NUMBER = re.compile(r"[-+.0-9][-+._0-9a-fA-FxoX]*")
 
 PATH = "experiment.lock.yaml"
+_AUTO = "\n    kernel: auto"
 
 
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """One file, which is itself a spec: compiling it gives the same experiment."""
     tree = nested(plan.experiment.settings)
-    text = "".join(_section(json.dumps({key: value}, ensure_ascii=False)) for key, value in tree.items())
+    sections = {key: _section(json.dumps({key: value}, ensure_ascii=False)) for key, value in tree.items()}
+    # The one `auto` that decides on code, and that no other part of a plan writes out.
+    sections["model"] = sections["model"].replace(_AUTO, f"{_AUTO}  # {plan.experiment.model.values['kernel']}", 1)
+    text = "".join(sections.values())
     return (Artifact(PATH, f"# The resolved spec, every default made explicit. {notice()}\n{text}"),)
 
 

@@ -29,16 +29,21 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     own = stack(model, model)
     encoder = None if model.encoder is None else stack(model, model.encoder)
     stacks = (own,) if encoder is None else (encoder, own)
+    kernel = {**model.layers[0].part("attention").values, "changed": "change: Change" in own.signature}
+    documents = [] if model.values["document"] is None else [templates.render("model/documents.py.j2", {}).strip("\n")]
     values: dict[str, Any] = {
         "title": plan.experiment.name,
         "notice": notice(),
         "family": _FAMILIES[model.family],
         "parameters": f"{model.parameters:,}",
         "dimensions": model.dimensions,
+        "kernel": templates.macros(kernel["kernel"], kernel),
+        "document": model.values["document"],
+        "documents": bool(documents),
         "cache": _cache(model),
         "stack": own,
         "encoder": encoder,
-        "functions": tuple(dict.fromkeys(text for each in stacks for text in each.functions)),
+        "functions": (*documents, *dict.fromkeys(text for each in stacks for text in each.functions)),
         "classes": (
             *_norms(model),
             *(text for each in stacks for text in each.attentions),

@@ -312,7 +312,7 @@ def _begun(name: str, how: str) -> dict[str, Any]:
 
 def _position(model: ir.Model) -> Any:
     """Its macros; what it includes of its own stands beside them, and angles are [B, 1, T, ...]."""
-    values = {**model.position.values, "axes": "B1T"}
+    values = {**model.position.values, "rows": "B1T"}
     values |= {key: _own(values[key]) for key in ("rotation", "bias") if key in values}
     return templates.macros(_own(template(model.position)), values)
 

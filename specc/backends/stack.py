@@ -76,11 +76,12 @@ def stack(model: ir.Model, own: ir.Model | ir.Stack) -> Stack:
     reading, attentions = _reading(own), by_module(own.layers, "attention")
     crossing = by_module(own.layers, "cross_attention")
     position = templates.macros(template(own.position), {**own.position.values, **reading.start})
-    masks, across = _masks(attentions, "attended_BT", "x_BTD"), _masks(crossing, "attended_BS", "memory_BSD")
-    names, sources = _names(masks), _names(across)
-    own_typed = (*_split(position.signature()), *_typed(names))
+    masks = (*_masks(attentions, own.position, "attended_BT", "x_BTD"), *_scores(attentions, own.position))
+    across = _masks(crossing, own.position, "attended_BS", "memory_BSD")
+    names = _names(masks)
+    own_typed = (*_split(position.signature()), *_typed(masks))
     own_names = (*_split(position.arguments()), *names)
-    handed, handed_typed = _crossed(sources) if crossing else ((), ())
+    handed, handed_typed = _crossed(across) if crossing else ((), ())
     order = layers(own.layers, reading.template, reading.names)
     holes = {
         **_OWN,
@@ -105,8 +106,8 @@ def stack(model: ir.Model, own: ir.Model | ir.Stack) -> Stack:
         "".join(f"{name}, " for name in (*own_names, *handed)),
         _loop(own, own_names, names, (*reading.place, *handed, *reading.cache)),
         (
-            _attention(attentions, position, own_typed[: len(own_typed) - len(names)], names, reading),
-            *(_cross_attention(part, sources) for part in crossing),
+            _attention(attentions, position, masks, reading),
+            *(_cross_attention(part, across) for part in crossing),
         ),
         _block(model, holes, crosses=bool(crossing)),
         order.first_and_blocks() if _starts_bare(model) else order.blocks(),
@@ -173,9 +174,9 @@ def _starts_bare(model: ir.Model) -> bool:
     return not model.values["first_attention_norm"]
 
 
-def _crossed(sources: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _crossed(masks: tuple[Any, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is handed to the attention to another sequence, as arguments and as parameters."""
-    return ("memory_BSD", *sources), ("memory_BSD: Tensor", *_typed(sources))
+    return ("memory_BSD", *_names(masks)), ("memory_BSD: Tensor", *_typed(masks))
 
 
 def _adapted(layer: ir.Layer) -> dict[str, bool]:
@@ -183,17 +184,32 @@ def _adapted(layer: ir.Layer) -> dict[str, bool]:
     return {part: f"{part}_adapter" in dict(layer.parts) for part in ("attention", "ffn")}
 
 
-def _masks(attentions: tuple[Component, ...], attended: str, x: str) -> tuple[Any, ...]:
+def _masks(attentions: tuple[Component, ...], position: Component, attended: str, x: str) -> tuple[Any, ...]:
+    """The macros of what tells attention which keys a query sees."""
     names = dict.fromkeys(attention.values["mask"] for attention in attentions)
-    return tuple(templates.macros(name, {"attended": attended, "x": x}) for name in names)
+    holes = {"attended": attended, "x": x, "each": position.values.get("each", "1")}
+    return tuple(templates.macros(name, holes) for name in names)
+
+
+def _scores(attentions: tuple[Component, ...], position: Component) -> tuple[Any, ...]:
+    """The macros of what changes its scores, where that is handed to the kernel."""
+    name = position.values.get("score") or attentions[0].values.get("score")
+    return () if name is None else (templates.macros(name, {**attentions[0].values, **position.values}),)
 
 
 def _names(masks: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(name for mask in masks if (name := mask.name()))
 
 
-def _typed(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{name}: Tensor | None" if name in _OPTIONAL else f"{name}: Tensor" for name in names)
+def _typed(masks: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(f"{name}: {_annotation(mask)}" for mask in masks if (name := mask.name()))
+
+
+def _annotation(mask: Any) -> str:
+    """The type of what a mask is handed on as."""
+    if hasattr(mask, "annotation"):
+        return str(mask.annotation())
+    return "Tensor | None" if mask.name() in _OPTIONAL else "Tensor"
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -201,12 +217,10 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(", ") if part)
 
 
-def _attention(
-    attentions: tuple[Component, ...], position: Any, turned: tuple[str, ...], names: tuple[str, ...], reading: _Reading
-) -> str:
+def _attention(attentions: tuple[Component, ...], position: Any, masks: tuple[Any, ...], reading: _Reading) -> str:
     """One class; where layers differ, what they share and one class for each sort of layer."""
-    first, typed = attentions[0], _typed(names)
-    signature = ", ".join((*turned, *typed, *reading.placed))
+    first, names, typed = attentions[0], _names(masks), _typed(masks)
+    signature = ", ".join((*_split(position.signature()), *typed, *reading.placed))
     # What is cached follows as one argument more.
     base = {
         "position": position,
@@ -215,26 +229,26 @@ def _attention(
         "signature": f"{signature}, " if signature and reading.cache else signature,
     }
     if len(attentions) == 1:
-        text = _attend(first, several="T > 1", gives="y_BNTH =")
+        text = _attend(first, names, several="T > 1", gives="y_BNTH =")
         return templates.render(template(first), {**first.values, **base, "attend": text}).strip("\n")
     handed = {"kv": first.values["kv"], "names": names, "typed": typed, "base": first.values["base"]}
     attend = templates.render("model/attention/attend/by_layer.py.j2", handed).rstrip("\n")
     texts = [templates.render(template(first), {**first.values, **base, "attend": attend})]
     for attention in attentions:
-        own = _attend(attention, several="q_BNTH.shape[2] > 1", gives="return")
+        own = _attend(attention, names, several="q_BNTH.shape[2] > 1", gives="return")
         texts.append(templates.render("model/attention/view.py.j2", {**attention.values, **handed, "attend": own}))
     return "\n\n".join(texts).strip("\n")
 
 
-def _cross_attention(attention: Component, names: tuple[str, ...]) -> str:
-    text = _attend(attention, several="T > 1", gives="y_BNTH =")
-    signature = "".join(f"{name}, " for name in _typed(names))
+def _cross_attention(attention: Component, masks: tuple[Any, ...]) -> str:
+    text = _attend(attention, _names(masks), several="T > 1", gives="y_BNTH =")
+    signature = "".join(f"{name}, " for name in _typed(masks))
     return templates.render(template(attention), {**attention.values, "signature": signature, "attend": text}).strip(
         "\n"
     )
 
 
-def _attend(attention: Component, *, several: str, gives: str) -> str:
+def _attend(attention: Component, names: tuple[str, ...], *, several: str, gives: str) -> str:
     """Queries, keys and values to what is attended to.
 
     `several` asks whether there is more than one query, and `gives` begins the line of the result.
@@ -242,7 +256,8 @@ def _attend(attention: Component, *, several: str, gives: str) -> str:
     values = attention.values
     bias = templates.macros(values["mask"], {"attended": "", "x": ""}).name()
     mask = f"attn_mask={bias}" if bias else f"is_causal={several}"
-    holes = {**values, "bias": bias, "mask": mask, "options": _options(attention), "gives": gives}
+    changes = {"changed": "change" in names or values.get("score"), "slopes": "slopes_N" in names}
+    holes = {**values, **changes, "bias": bias, "mask": mask, "options": _options(attention), "gives": gives}
     return templates.render(values["attend"], holes).rstrip("\n")
 
 

@@ -116,6 +116,8 @@ class Component:
     """Components whose classes its own makes instances of, such as a norm of queries; their weights are its own."""
     bias_per_layer_stack: int = 0
     """Values per pair of positions that are added to the scores and held once for all layers."""
+    bias_per_sequence: int = 0
+    """Values per pair of positions that are added to the scores of one sequence and held once for all layers."""
     regulation: Regulation = Regulation()
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What the user wrote, defaults made explicit: for exporters, which map it to other tools' words."""

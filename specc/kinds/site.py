@@ -46,10 +46,15 @@ class Frame:
     """Whether that adds a bias to the attention scores."""
     windowed: tuple[bool, ...] = ()
     """For each layer, whether its queries see a window only."""
-    sees_prefix: bool = False
-    """Whether queries see a prefix of their sequence as a whole, and not their past alone."""
+    needs: tuple[str, ...] = ()
+    """Abilities that positions, dropout and packed documents ask of the attention kernel."""
     causal: bool = True
     """Whether a query sees the past only."""
+
+    @property
+    def keeps_documents_apart(self) -> bool:
+        """Whether tokens read nothing before their document."""
+        return "varlen" in self.needs
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,15 @@ class Site:
     reads: Reads = "past"
     prefix: str = ""
     """What class names begin with, so that two stacks can have attentions of their own."""
+    kernel: str = "sdpa"
+    """The attention kernel that is used."""
+    document: int | None = None
+    """The id that stands before each document, where tokens read nothing before theirs."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether tokens read nothing before their document."""
+        return self.document is not None
 
     def norm_name(self, norm: object, name: str) -> str | None:
         """The class of another norm: `name`, or None where one class serves it and the blocks."""

@@ -121,10 +121,14 @@ def _held(work: Workload, layout: Layout) -> Causes:
     """What is there all through the step beside the states.
 
     The attention bias is one tensor for all layers, in the compute type: `scaled_dot_product_attention` expands it over
-    the batch as a view, and no layer copies it as long as its last axis is a multiple of 16.
+    the batch as a view, and no layer copies it as long as its last axis is a multiple of 16. Where documents are kept
+    apart there is one more for each sequence of the micro-batch.
     """
     reference = _share(work.reference * work.value_bytes, work, layout, layout.zero_stage >= 3)
-    return (("reference model", reference), ("attention bias", work.bias_bytes))
+    return (
+        ("reference model", reference),
+        ("attention bias", work.bias_bytes + layout.micro_batch_size * work.sequence_bias_bytes),
+    )
 
 
 def _at_loss(work: Workload, layout: Layout, held: Fraction) -> Causes:

@@ -119,6 +119,7 @@ def _held(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
         "block_saved_bytes": _live(work, layout),
         "outside_saved_bytes": outside,
         "bias_bytes": _up(work.bias_bytes, t * layout.context_parallel_size),
+        "sequence_bias_bytes": _up(work.sequence_bias_bytes, t * layout.context_parallel_size),
     }
 
 

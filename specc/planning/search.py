@@ -320,7 +320,12 @@ def _notes(training: Training, work: Workload, cluster: Cluster) -> tuple[str, .
     if cluster.nodes > 1 and "inter_node_bandwidth" in cluster.catalogue_links:
         rate = f"{cluster.inter_node_bandwidth / 1e9:,.4g} GB/s"
         notes.append(f"{rate} between nodes is assumed: measure it and write `cluster.inter_node_bandwidth`")
-    if work.bias_bytes:
+    if work.sequence_bias_bytes:
+        size = gib(work.sequence_bias_bytes)
+        notes.append(
+            f"the attention bias is one tensor of {size} for each sequence, so attention skips no masked score"
+        )
+    elif work.bias_bytes:
         notes.append(f"the attention bias is one tensor of {gib(work.bias_bytes)}, so attention skips no masked score")
     if "completion_length" in training.options:
         notes.append("figures are those of the optimizer: generating and scoring completions is not counted")

@@ -99,7 +99,7 @@ def _micro_step(work: Workload, layout: Layout, device: Device) -> Seconds:
     matmul = max(tokens * products / _matmul_rate(device, peak), reading)
     attention = tokens * _scores(work, 1 + SCORE_BACKWARD + reference) / (peak * _attention_share(work))
     moved = tokens * (6 * work.saved_bytes + LOGIT_TRAFFIC * work.vocab_size)
-    biases = (2 + reference) * work.num_layers * layout.micro_batch_size * work.bias_bytes
+    biases = (2 + reference) * work.num_layers * layout.micro_batch_size * _read(work)
     return (
         ("matrix products", matmul),
         ("attention", attention),
@@ -115,7 +115,7 @@ def _recomputation_s(work: Workload, layout: Layout, device: Device, peak: float
     tokens = layout.micro_batch_size * work.context_length
     products = work.matmul_flops - work.outside_matmul_flops + work.adapter_flops
     moved = tokens * 2 * (work.saved_bytes - work.outside_saved_bytes)
-    biases = work.num_layers * layout.micro_batch_size * work.bias_bytes
+    biases = work.num_layers * layout.micro_batch_size * _read(work)
     return (
         tokens * products / _matmul_rate(device, peak)
         + tokens * _scores(work, 1) / (peak * _attention_share(work))
@@ -127,13 +127,18 @@ def _matmul_rate(device: Device, peak: float) -> float:
     return peak * device.matmul_efficiency * SUSTAINED
 
 
+def _read(work: Workload) -> int:
+    """Bytes of the bias that one layer reads for one sequence; that of the sequence holds what all share."""
+    return work.sequence_bias_bytes or work.bias_bytes
+
+
 def _scores(work: Workload, passes: float) -> float:
     """FLOPs per token that the kernel executes: half where it skips what the causal mask hides."""
-    return passes * work.score_flops * (1.0 if work.bias_bytes else 0.5)
+    return passes * work.score_flops * (1.0 if work.is_biased else 0.5)
 
 
 def _attention_share(work: Workload) -> float:
-    return MASKED_ATTENTION if work.bias_bytes else ATTENTION
+    return MASKED_ATTENTION if work.is_biased else ATTENTION
 
 
 def _launch_s(work: Workload, layout: Layout, device: Device, busy: float) -> float:

@@ -79,7 +79,7 @@ class Workload:
     outside_saved_bytes: int
     """Kept by what is not in a block; never recomputed."""
     bias_bytes: int
-    """Of the attention bias that is materialised once for all layers."""
+    """Of the attention bias that is materialised once for all layers and sequences."""
     state_bytes: Fraction
     """Of optimizer states per trainable parameter; rules make it a mean."""
     value_bytes: int
@@ -96,6 +96,8 @@ class Workload:
     saved_split_bytes: int = 0
     """Of `saved_bytes`, what tensor parallelism divides; all in blocks."""
     block_saved_split_bytes: int = 0
+    sequence_bias_bytes: int = 0
+    """Of the attention bias of one sequence, materialised once for all layers: documents lie differently in each."""
     kv_values: int = 0
     """Key and value entries per token, all layers."""
     whole_kv_values: int = 0
@@ -112,6 +114,11 @@ class Workload:
     def states(self) -> int:
         """Bytes of all optimizer states."""
         return int(self.state_bytes * self.trainable)
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether a tensor is added to the attention scores, so that the kernel skips none of them."""
+        return bool(self.bias_bytes or self.sequence_bias_bytes)
 
     @property
     def trained_share(self) -> float:
@@ -150,7 +157,8 @@ def measure(model: Model, training: Training) -> Workload:
         saved_bytes=sum(layer.applied * size for layer, size in zip(model.blocks, blocks, strict=True)) + outside_saved,
         block_saved_bytes=max(blocks, default=0),
         outside_saved_bytes=outside_saved,
-        bias_bytes=_bias_values(model) * context**2 * value_bytes,
+        bias_bytes=_bias_values(model)[0] * context**2 * value_bytes,
+        sequence_bias_bytes=_bias_values(model)[1] * context**2 * value_bytes,
         state_bytes=_state_bytes(model, training),
         value_bytes=value_bytes,
         precision=training.precision,
@@ -223,12 +231,13 @@ def _saved(components: Iterable[Component], value_bytes: int, *, only_split: boo
     )
 
 
-def _bias_values(model: Model) -> int:
-    """Held once for all layers of a stack, so a kind that answers it in every block is still counted once."""
+def _bias_values(model: Model) -> tuple[int, int]:
+    """For all sequences, and for each. Held once for all layers of a stack, so what every block answers counts once."""
     stacks = (model,) if model.encoder is None else (model, model.encoder)
-    return sum(
-        max([stack.position.bias_per_layer_stack, *(part.bias_per_layer_stack for part in _inside(stack.layers))])
-        for stack in stacks
+    parts = [(stack.position, *_inside(stack.layers)) for stack in stacks]
+    return (
+        sum(max(part.bias_per_layer_stack for part in each) for each in parts),
+        sum(max(part.bias_per_sequence for part in each) for each in parts),
     )
 
 

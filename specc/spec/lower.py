@@ -10,6 +10,7 @@ from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import MODELS
 from specc.spec.consistency import check_suites
 from specc.spec.contamination import check_contamination
+from specc.spec.documents import check_documents, keeps_apart
 from specc.spec.emission import check_emission
 from specc.spec.families import check_families
 from specc.spec.lineage import lineage, upstream
@@ -18,7 +19,7 @@ from specc.spec.objectives import check_objectives, needed_tokens, sees_prefix
 from specc.spec.references import check_references
 from specc.spec.settings import address, settings
 from specc.spec.spec import Spec
-from specc.spec.surroundings import check_growth, check_kernel, check_packing, check_vocabulary
+from specc.spec.surroundings import check_growth, check_kernel, check_vocabulary
 from specc.spec.tasks import check_tasks
 from specc.spec.tuning import check_tuning
 
@@ -30,7 +31,7 @@ _LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup", "sched
 # Errors that leave sizes, lengths and references alone: nothing else is wrong because of them.
 _HARMLESS = frozenset(
     {
-        *("SPC110", "SPC145", "SPC201", "SPC202", "SPC204", "SPC205", "SPC206", "SPC207", "SPC208"),
+        *("SPC110", "SPC145", "SPC150", "SPC151", "SPC201", "SPC202", "SPC204", "SPC205", "SPC206", "SPC208"),
         *("SPC214", "SPC215", "SPC216", "SPC217", "SPC307", "SPC314", "SPC502", "SPC503", "SPC504"),
         *("SPC508", "SPC512", "SPC601", "SPC603", "SPC605", "SPC606", "SPC607", "SPC608", "SPC609", "SPC516"),
     }
@@ -44,13 +45,13 @@ Work = ir.Training | ir.Evaluation | ir.Import | ir.Export
 def check(spec: Spec) -> Iterator[Finding]:
     """What must hold before the spec can be lowered: sizes that fit, names that exist."""
     yield from spec.tokenizer.check()
-    yield from spec.model.check(sees_prefix=sees_prefix(spec))
+    yield from spec.model.check(apart=keeps_apart(spec), sees_prefix=sees_prefix(spec))
     yield from check_objectives(spec)
     yield from check_families(spec)
     yield from check_vocabulary(spec)
     yield from check_kernel(spec)
     yield from check_growth(spec)
-    yield from check_packing(spec)
+    yield from check_documents(spec)
     yield from check_mixtures(spec)
     yield from check_suites(spec)
     yield from check_tasks(spec)
@@ -73,7 +74,7 @@ def can_be_lowered(findings: Iterable[Finding]) -> bool:
 def lower(spec: Spec, name: str, spec_path: str) -> ir.Experiment:
     """The experiment of a spec without findings. `name` carries the variant, `spec_path` is what the user typed."""
     tokenizer = spec.tokenizer.lower(needed_tokens(spec))
-    model = spec.model.lower(tokenizer, sees_prefix=sees_prefix(spec))
+    model = spec.model.lower(tokenizer, apart=keeps_apart(spec), sees_prefix=sees_prefix(spec))
     datasets = {key: data.lower(key) for key, data in spec.data.items()}
     suites = {key: suite.lower(key) for key, suite in spec.suites.items()}
     resolved = tuple(settings(spec))
@@ -120,6 +121,9 @@ def _stage_keys(
 ) -> dict[str, str]:
     """Content addresses. Names are no part of them, what the names stand for is."""
     common = [_identities(resolved, part) for part in ("seed", "tokenizer.", "model.")]
+    if keeps_apart(spec):
+        # A stage that packs nothing itself reads with the mask of the model all the same.
+        common.append({"packing.cross_document": False})
     special = needed_tokens(spec)
     if special.count:
         # They widen the token table of every stage.

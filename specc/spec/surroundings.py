@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from specc.diagnostics import At, Finding
 from specc.kinds.attention import Attention
-from specc.kinds.attention.kernels import Kernel, able, lacking, machine
+from specc.kinds.attention.kernels import Kernel, able, machine
 from specc.kinds.attention.mla import Mla
 from specc.kinds.rope_scaling.yarn import Yarn
+from specc.spec.documents import keeps_apart
 from specc.spec.objectives import needed_tokens, sees_prefix
 from specc.spec.spec import Spec
 
@@ -49,8 +50,7 @@ def check_vocabulary(spec: Spec) -> Iterator[Finding]:
 def check_kernel(spec: Spec) -> Iterator[Finding]:
     """An attention kernel on a machine that it does not run on, or in a precision that it does not take."""
     attention = spec.model.attention
-    adds_bias, device = spec.model.position.adds_bias, machine(spec.cluster.device)
-    row = attention.row(adds_bias=adds_bias, sees_prefix=sees_prefix(spec))
+    row, device = attention.row(_needs(spec)), machine(spec.cluster.device)
     at = At(("model", "attention", "kernel"))
     if device not in row.machines:
         headline = f"kernel `{row.name}` does not run on `{spec.cluster.device}`"
@@ -85,30 +85,14 @@ def check_growth(spec: Spec) -> Iterator[Finding]:
     )
 
 
-def check_packing(spec: Spec) -> Iterator[Finding]:
-    """Documents that must not read each other, with an attention kernel that cannot keep them apart."""
-    attention = spec.model.attention
-    adds_bias = spec.model.position.adds_bias
-    row = attention.row(adds_bias=adds_bias, sees_prefix=sees_prefix(spec))
-    missing = lacking(row, ("varlen",))
-    for name, stage in spec.stages.items():
-        packing = getattr(stage, "packing", None)
-        if packing is None or packing.cross_document or not missing:
-            continue
-        others = [f"`{other.name}`" for other in able(("varlen",))]
-        yield Finding(
-            "SPC207",
-            f"with kernel `{row.name}`, documents in one sequence would read each other",
-            (At(("stages", name, "packing", "cross_document")), At(("model", "attention", "kernel"))),
-            (f"{row.abilities['varlen'].how}; {' and '.join(others)} can, and this version emits no code for them",),
-            help="use `cross_document: true`: tokens then read over the end of a document",
-        )
+def _needs(spec: Spec) -> tuple[str, ...]:
+    """The abilities that the model around the attention asks of its kernel."""
+    return spec.model.needs(apart=keeps_apart(spec), sees_prefix=sees_prefix(spec))
 
 
 def _others(spec: Spec, attention: Attention, device: str, precision: str) -> str | None:
     """The first kernel that does all that is asked on this machine and in this precision."""
-    asked = attention.asked(adds_bias=spec.model.position.adds_bias, sees_prefix=sees_prefix(spec))
-    rows = able(asked, head_dim=attention.largest_head(spec.model.hidden_size))
+    rows = able(attention.asked(_needs(spec)), sizes=attention.head_sizes(spec.model.hidden_size))
     return next((f"use `kernel: {row.name}`" for row in rows if _fits(row, device, precision)), None)
 
 

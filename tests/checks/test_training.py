@@ -10,7 +10,6 @@ import pytest
 from specc import driver
 from specc.checks.training import check_tokens_per_parameter
 from specc.diagnostics import Diagnostic
-from specc.kinds.attention.kernels import able
 from tests.compiling import TINY, planned
 
 STAGE = "stages.pretrain"
@@ -71,11 +70,6 @@ def test_fp16_and_a_loss_scale_come_together(precision: str, scale: str, code: s
 @pytest.mark.parametrize("scale", ["dynamic", "1024.0", "128"])
 def test_fp16_with_a_loss_scale_is_planned(scale: str) -> None:
     assert not driver.check(TINY, (f"{STAGE}.precision=fp16", f"{STAGE}.loss_scale={scale}")).diagnostics
-
-
-def test_documents_are_kept_apart_by_no_kernel_of_this_version() -> None:
-    assert not any(row.emitted for row in able(("varlen",)))
-    assert found(f"{STAGE}.packing.cross_document=false", code="SPC207")
 
 
 def test_tokens_per_parameter_are_looked_at_only_where_the_spec_asks() -> None:

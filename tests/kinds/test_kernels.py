@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from specc import driver
+from specc.kinds.attention.kernel_check import kernel_derivation
 from specc.kinds.attention.kernels import ABILITIES, AUTO, KERNELS, Kernel, KernelName, able, as_markdown, lacking
 from tests.compiling import TINY
 from tests.conftest import ROOT
@@ -75,7 +76,7 @@ def test_pytorch_takes_value_heads_of_another_size_and_keeps_the_scores_on_a_cpu
 
 def test_the_kernel_that_help_names_has_no_findings_of_its_own() -> None:
     (found,) = driver.check(TINY, (f"model.attention={{{HEADS}, logit_softcap: 30.0, kernel: sdpa}}",)).diagnostics
-    assert found.help == "use `kernel: eager`; `flex` and `flash` can too, and have no code yet"
+    assert found.help == "use `kernel: eager`; on a GPU `flex` and `flash` can too"
     assert codes(f"model.attention={{{HEADS}, logit_softcap: 30.0, kernel: eager}}") == []
 
 
@@ -91,8 +92,8 @@ def test_auto_is_a_kernel_that_can() -> None:
     assert "model/attention/attend/eager_expanded.py.j2" in auto
 
 
-def test_documents_are_kept_apart_by_kernels_that_take_variable_lengths() -> None:
-    assert [row.name for row in able(("causal", "varlen"))] == ["flex", "flash"]
+def test_documents_are_kept_apart_by_every_kernel() -> None:
+    assert [row.name for row in able(("causal", "varlen"))] == ["sdpa", "eager", "flex", "flash"]
 
 
 # What is asked for, and the headline of the refusal.
@@ -117,8 +118,34 @@ def test_machines_precisions_and_sizes_are_refused(sets: tuple[str, ...]) -> Non
     assert errors[0].help == "use `kernel: sdpa`"
 
 
+def test_flex_takes_no_head_below_the_tiles_of_its_kernels() -> None:
+    small = f"model.attention={{{HEADS}, head_dim: 8, kernel: flex}}"
+    (found,) = [one for one in driver.check(TINY, (small, *GPU)).diagnostics if one.severity == "error"]
+    assert found.headline == "kernel `flex` takes heads from 16 values on, and these have 8"
+    assert codes(small.replace("head_dim: 8", "head_dim: 16"), *GPU) == []
+
+
 @pytest.mark.parametrize("kernel", ["flex", "flash"])
-def test_kernels_without_code_are_planned_and_said_to_have_none(kernel: str) -> None:
-    outcome = driver.check(TINY, (f"model.attention={{{HEADS}, kernel: {kernel}}}", *GPU))
-    assert [(found.code, found.severity) for found in outcome.diagnostics] == [("SPC813", "note")]
-    assert outcome.plan is not None
+def test_kernels_of_gpus_hold_no_bias_where_others_do(kernel: str) -> None:
+    sets = (*GPU, "model.position={kind: alibi}", "stages.pretrain.packing.cross_document=false")
+    sdpa, fused = (
+        driver.check(TINY, (*sets, f"model.attention={{{HEADS}, window: 32, kernel: {name}}}"))
+        .plans[0]
+        .experiment.model
+        for name in ("sdpa", kernel)
+    )
+    held = [[(part.bias_per_layer_stack, part.bias_per_sequence) for _, _, part in m.counted()] for m in (sdpa, fused)]
+    assert max(held[0]) == (4, 0)
+    assert (0, 4) in held[0]
+    assert set(held[1]) == {(0, 0)}
+
+
+def test_why_and_the_lock_file_say_which_kernel_auto_is() -> None:
+    outcome = driver.check(TINY, (f"model.attention={{{HEADS}, logit_softcap: 30.0}}",))
+    plan = outcome.plans[0]
+    lock = next(artifact.text for artifact in driver.emit(plan) if artifact.path == "experiment.lock.yaml")
+    assert "    kernel: auto  # eager\n" in lock
+    asked = ("causal", "softcap")
+    said = kernel_derivation(asked)
+    assert (said.path, said.value) == ("model.attention.kernel", "eager")
+    assert "`sdpa` cannot apply a logit softcap" in said.reasons

@@ -8,23 +8,19 @@ from specc import driver
 from tests.compiling import TINY
 from tests.conftest import Specc
 
-FLASH = (
-    "model.attention={kind: gqa, num_heads: 4, num_kv_heads: 2, kernel: flash}",
-    "cluster={device: h100_sxm}",
-    "stages.pretrain.precision=bf16",
-)
-SETS = tuple(word for one in FLASH for word in ("--set", one))
+PREFIX = ("stages.pretrain.packing.cross_document=false", "stages.pretrain.objective={kind: prefix}")
+SETS = tuple(word for one in PREFIX for word in ("--set", one))
 
 
 def test_a_choice_without_code_is_a_note_and_planned() -> None:
-    outcome = driver.check(TINY, FLASH)
+    outcome = driver.check(TINY, PREFIX)
     assert [(found.code, found.severity) for found in outcome.diagnostics] == [("SPC813", "note")]
     assert outcome.plan is not None
     assert outcome.plan.stages[0].step_time_s is not None
 
 
 def test_it_is_an_error_where_code_is_asked_for() -> None:
-    outcome = driver.check(TINY, FLASH, wishes=driver.Wishes(emitting=True))
+    outcome = driver.check(TINY, PREFIX, wishes=driver.Wishes(emitting=True))
     assert [(found.code, found.severity) for found in outcome.diagnostics] == [("SPC813", "error")]
     assert outcome.plan is None
 
@@ -34,7 +30,7 @@ def test_compile_and_run_refuse_it_and_write_nothing(specc: Specc, tmp_path: Pat
         said = specc(command, str(TINY), *SETS)
         assert said.code == 1
         assert said.err.startswith(
-            "error[SPC813]: this version of specc emits no code for the attention kernel `flash`"
+            "error[SPC813]: this version of specc emits no code for a prefix that is seen as a whole where documents"
         )
     assert not list(tmp_path.iterdir())
     assert specc("check", str(TINY), *SETS).code == 0

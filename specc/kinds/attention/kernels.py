@@ -31,26 +31,29 @@ class Kernel:
     abilities: Mapping[str, Cell]
     machines: tuple[str, ...]
     precisions: tuple[str, ...]
-    max_head_dim: int | None
+    head_dims: tuple[int, int | None]
+    """The smallest head that it takes, and the largest; None is any."""
     runs_on: str
-    """Source of machines, precisions and head size."""
+    """Source of machines, precisions and head sizes."""
 
 
 ABILITIES = {
     "causal": "mask the future",
     "prefix": "show a prefix as a whole",
     "window": "keep to a sliding window",
-    "bias": "add a bias to the scores",
+    "alibi": "add a slope times the distance to the scores",
+    "bias": "add any other bias to the scores",
     "softcap": "apply a logit softcap",
     "sinks": "give a share to learned sinks",
     "varlen": "keep packed documents apart",
+    "dropout": "drop shares while training",
     "unequal": "take value heads of another size than key heads",
 }
 """Columns, as what a kernel can or cannot do."""
 
 _TORCH = "PyTorch, torch.nn.functional.scaled_dot_product_attention"
 _FLEX = "PyTorch, torch.nn.attention.flex_attention; Dong et al. 2024, arXiv:2412.05496"
-_FLASH = "flash-attn 2.8, flash_attn_interface.py, flash_attn_func"
+_FLASH = "flash-attn 2.8, flash_attn_interface.py, flash_attn_func and flash_attn_varlen_func"
 _WRITTEN_OUT = "the generated lines themselves"
 
 KERNELS = (
@@ -62,17 +65,19 @@ KERNELS = (
             "causal": Cell(True, "`is_causal`: masked blocks are skipped", _TORCH),
             "prefix": Cell(True, "a bias of context x context for each sequence", _TORCH),
             "window": Cell(True, "a bias of context x context; masked scores are computed all the same", _TORCH),
-            "bias": Cell(True, "`attn_mask`, one tensor of context x context", _TORCH),
+            "alibi": Cell(True, "`attn_mask`, one tensor of heads x context x context", _TORCH),
+            "bias": Cell(True, "`attn_mask`, one tensor of heads x context x context", _TORCH),
             "softcap": Cell(
                 False, "it has no argument for one", f"{_TORCH}; litgpt, model.py, leaves it for the same reason"
             ),
             "sinks": Cell(False, "it returns the sum of values only, and no share for anything else", _TORCH),
-            "varlen": Cell(False, "the generated call is causal and knows of no documents", _TORCH),
+            "varlen": Cell(True, "a bias of context x context for each sequence", _TORCH),
+            "dropout": Cell(True, "`dropout_p`", _TORCH),
             "unequal": Cell(True, "`value` may have a last axis of its own; on a CPU the scores are then kept", _TORCH),
         },
         ("cpu", "gpu", "tpu"),
         ("fp32", "bf16", "fp16"),
-        None,
+        (1, None),
         _TORCH,
     ),
     Kernel(
@@ -83,53 +88,61 @@ KERNELS = (
             "causal": Cell(True, "a bias of context x context", _WRITTEN_OUT),
             "prefix": Cell(True, "a bias of context x context for each sequence", _WRITTEN_OUT),
             "window": Cell(True, "a bias of context x context", _WRITTEN_OUT),
+            "alibi": Cell(True, "added to the scores", _WRITTEN_OUT),
             "bias": Cell(True, "added to the scores", _WRITTEN_OUT),
             "softcap": Cell(True, "applied to the scores", _WRITTEN_OUT),
             "sinks": Cell(True, "one more column of scores, dropped after the softmax", _WRITTEN_OUT),
-            "varlen": Cell(False, "the generated bias knows of no documents", _WRITTEN_OUT),
+            "varlen": Cell(True, "a bias of context x context for each sequence", _WRITTEN_OUT),
+            "dropout": Cell(True, "`F.dropout` of the shares", _WRITTEN_OUT),
             "unequal": Cell(True, "two products with sizes of their own", _WRITTEN_OUT),
         },
         ("cpu", "gpu", "tpu"),
         ("fp32", "bf16", "fp16"),
-        None,
+        (1, None),
         _WRITTEN_OUT,
     ),
     Kernel(
         "flex",
         "FlexAttention, compiled for the scores that it is given",
-        False,
+        True,
         {
             "causal": Cell(True, "`block_mask`: masked blocks are skipped", _FLEX),
             "prefix": Cell(True, "`block_mask` over the lengths of the prefixes", _FLEX),
             "window": Cell(True, "`block_mask`: blocks outside the window are skipped", _FLEX),
+            "alibi": Cell(True, "`score_mod`, computed and never stored", _FLEX),
             "bias": Cell(True, "`score_mod`, computed and never stored", _FLEX),
             "softcap": Cell(True, "`score_mod`", _FLEX),
-            "sinks": Cell(True, "`return_lse`, and the sum of values scaled by the share that is left", _FLEX),
-            "varlen": Cell(True, "`block_mask` over document numbers", _FLEX),
+            "sinks": Cell(
+                True, "`return_aux` with the log-sum-exp, and the sum of values times the share that is left", _FLEX
+            ),
+            "varlen": Cell(True, "`block_mask`: blocks of other documents are skipped", _FLEX),
+            "dropout": Cell(False, "it has no argument for it", _FLEX),
             "unequal": Cell(True, "`value` may have a last axis of its own", _FLEX),
         },
         ("gpu",),
         ("fp32", "bf16", "fp16"),
-        None,
-        f"{_FLEX}; on a CPU it has no backward pass",
+        (16, None),
+        f"{_FLEX}; on a CPU it has no backward pass, and its Triton kernels take no head below 16",
     ),
     Kernel(
         "flash",
         "the flash-attn package",
-        False,
+        True,
         {
             "causal": Cell(True, "`causal`: masked blocks are skipped", _FLASH),
             "prefix": Cell(False, "it masks the whole future or nothing", _FLASH),
             "window": Cell(True, "`window_size`: blocks outside the window are skipped", _FLASH),
-            "bias": Cell(True, "`alibi_slopes`; it takes no other bias", _FLASH),
+            "alibi": Cell(True, "`alibi_slopes`, one in fp32 for each head", _FLASH),
+            "bias": Cell(False, "`alibi_slopes` is the only bias that it adds", _FLASH),
             "softcap": Cell(True, "`softcap`", _FLASH),
-            "sinks": Cell(False, "flash_attn_func has no argument for them", _FLASH),
-            "varlen": Cell(True, "`flash_attn_varlen_func` with `cu_seqlens`", _FLASH),
+            "sinks": Cell(False, "it has no argument for them, and no gradient for its log-sum-exp", _FLASH),
+            "varlen": Cell(True, "`flash_attn_varlen_func` with `cu_seqlens_q` and `cu_seqlens_k`", _FLASH),
+            "dropout": Cell(True, "`dropout_p`", _FLASH),
             "unequal": Cell(False, "all of `q`, `k` and `v` have one size; values would be padded with zeros", _FLASH),
         },
         ("gpu",),
         ("bf16", "fp16"),
-        256,
+        (1, 256),
         "flash-attn 2.8, README.md, section NVIDIA CUDA Support",
     ),
 )
@@ -151,10 +164,16 @@ def lacking(row: Kernel, asked: Iterable[str]) -> tuple[str, ...]:
     return tuple(ability for ability in asked if not row.abilities[ability].able)
 
 
-def able(asked: Iterable[str], *, head_dim: int = 1) -> tuple[Kernel, ...]:
-    """Kernels that have every ability asked for and take such heads; those with code come first."""
+def takes(row: Kernel, sizes: tuple[int, ...]) -> bool:
+    """Whether a kernel takes heads of these sizes."""
+    smallest, largest = row.head_dims
+    return min(sizes) >= smallest and (largest is None or max(sizes) <= largest)
+
+
+def able(asked: Iterable[str], *, sizes: tuple[int, ...] = (64,)) -> tuple[Kernel, ...]:
+    """Kernels that have every ability asked for and take heads of these sizes; those with code come first."""
     wanted = tuple(asked)
-    rows = [row for row in KERNELS if not lacking(row, wanted) and head_dim <= (row.max_head_dim or head_dim)]
+    rows = [row for row in KERNELS if not lacking(row, wanted) and takes(row, sizes)]
     return tuple(sorted(rows, key=lambda row: not row.emitted))
 
 
@@ -165,15 +184,23 @@ def machine(device: str) -> str:
 
 def as_markdown() -> str:
     """The table for people."""
-    head = ("kernel", *ABILITIES.values(), "runs on", "in", "heads up to")
+    head = ("kernel", *ABILITIES.values(), "runs on", "in", "values per head")
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in KERNELS:
         code = "" if row.emitted else " (no code yet)"
         cells = [f"{'yes' if cell.able else 'no'}: {cell.how}" for cell in (row.abilities[key] for key in ABILITIES)]
-        limits = (", ".join(row.machines), ", ".join(row.precisions), str(row.max_head_dim or "any size"))
+        limits = (", ".join(row.machines), ", ".join(row.precisions), _sizes(row))
         lines.append(f"| `{row.name}`: {row.title}{code} | {' | '.join((*cells, *limits))} |")
     sources = [f"- `{row.name}`: {'; '.join(_sources(row))}." for row in KERNELS]
     return "\n".join((*lines, "", "## Sources", "", *sources, ""))
+
+
+def _sizes(row: Kernel) -> str:
+    """The sizes of heads that it takes, for people."""
+    smallest, largest = row.head_dims
+    if largest is not None:
+        return f"up to {largest}"
+    return "any" if smallest == 1 else f"from {smallest}"
 
 
 def _sources(row: Kernel) -> tuple[str, ...]:

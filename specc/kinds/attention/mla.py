@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from specc.diagnostics import At, Finding
 from specc.ir.component import ONES, Component, Dimension, Saved, Weight
-from specc.kinds.attention.kernel_check import check_kernel
+from specc.kinds.attention.kernel_check import OUTSIDE, check_kernel
 from specc.kinds.attention.kernels import Kernel, KernelName, chosen
+from specc.kinds.attention.masks import kernel_template, mask, stacked
 from specc.kinds.attention.multihead import View
 from specc.kinds.attention.scale import written
 from specc.kinds.linear import linear, matmul_flops
@@ -55,19 +56,19 @@ class Mla(Node):
         """Every layer sees the whole past."""
         return tuple("all" for _ in range(num_layers))
 
-    def largest_head(self, hidden_size: int) -> int:
-        """Values of the largest head that a kernel works with."""
+    def head_sizes(self, hidden_size: int) -> tuple[int, ...]:
+        """Values of the heads that a kernel works with."""
         del hidden_size
-        return max(self._query_dim, self.v_head_dim)
+        return (self._query_dim, self.v_head_dim)
 
-    def asked(self, *, adds_bias: bool, sees_prefix: bool = False) -> tuple[str, ...]:
-        """The abilities that a kernel needs for it."""
-        needs = {"prefix": sees_prefix, "bias": adds_bias, "unequal": self._query_dim != self.v_head_dim}
-        return ("causal", *(ability for ability, needed in needs.items() if needed))
+    def asked(self, needs: tuple[str, ...]) -> tuple[str, ...]:
+        """The abilities that a kernel needs for it, those that the model around it `needs` included."""
+        unequal = ("unequal",) if self._query_dim != self.v_head_dim else ()
+        return ("causal", *unequal, *needs)
 
-    def row(self, *, adds_bias: bool, sees_prefix: bool = False) -> Kernel:
+    def row(self, needs: tuple[str, ...]) -> Kernel:
         """The kernel that is used."""
-        return chosen(self.kernel, self.asked(adds_bias=adds_bias, sees_prefix=sees_prefix))
+        return chosen(self.kernel, self.asked(needs))
 
     def check(self, frame: Frame) -> Iterator[Finding]:
         """Latents that save nothing, positions that cannot turn a part of a head, and what the kernel cannot do."""
@@ -81,10 +82,11 @@ class Mla(Node):
                 help="use `position: {kind: rope}`",
             )
             return
-        largest = "v_head_dim" if self.v_head_dim > self._query_dim else "qk_nope_head_dim"
-        keys = {"unequal": (*_PATH, "v_head_dim"), "size": (*_PATH, largest)}
-        asked = self.asked(adds_bias=frame.adds_bias)
-        yield from check_kernel(self.kernel, asked, self.largest_head(frame.hidden_size), keys)
+        largest, least = "v_head_dim", "qk_nope_head_dim"
+        if self.v_head_dim <= self._query_dim:
+            largest, least = least, largest
+        keys = {"unequal": (*_PATH, "v_head_dim"), **OUTSIDE, "size": (*_PATH, largest), "least": (*_PATH, least)}
+        yield from check_kernel(self.kernel, self.asked(frame.needs), self.head_sizes(frame.hidden_size), keys)
 
     def lower(self, site: Site, view: View = "all") -> Component:
         """Projections down to the latents and up to the heads, with a norm in between.
@@ -93,36 +95,54 @@ class Mla(Node):
         shared key.
         """
         del view
-        eager = self.row(adds_bias=site.adds_bias).name == "eager"
+        once, each = stacked((None,), site)
         weights, norm = self._weights(site), self._norm(site)
-        scale = written(self.scale, self._query_dim, "Q")
         queries, values = self.num_heads * self._query_dim, self.num_heads * self.v_head_dim
         return Component(
             kind="attention/mla",
             template="model/attention/mla.py.j2",
-            values={
-                "module": "Attention",
-                "queries": f"model/attention/queries/{'compressed' if self.q_lora_rank else 'direct'}.py.j2",
-                "attend": f"model/attention/attend/{'latent_eager' if eager else 'latent_sdpa'}.py.j2",
-                "mask": f"model/mask/{'causal' if eager else 'none'}.py.j2",
-                "cache": "model/cache/latent.py.j2",
-                "bias": self.bias,
-                "scale": scale,
-                "unusual": scale * self._query_dim**0.5 if isinstance(scale, float) else None,
-                "dropout": site.drops.attention,
-                "norm": norm.values["module"],
-            },
+            values=self._values(site, norm),
             dimensions=(site.width, *self._dimensions()),
             weights=weights,
             matmul_flops=matmul_flops(weights),
             score_flops=2 * (queries + values),
             kv_cache_values=self.kv_lora_rank + self.qk_rope_head_dim,
             kv_cache_split=False,
-            saved=(Saved("attention input", site.hidden_size), *self._saved(site.context_length, eager=eager)),
+            saved=(
+                Saved("attention input", site.hidden_size),
+                *self._saved(site.context_length, eager=site.kernel == "eager"),
+            ),
             uses=(norm,),
-            bias_per_layer_stack=1 if eager else 0,
+            bias_per_layer_stack=once,
+            bias_per_sequence=each,
             fields=values_of(self),
         )
+
+    def _values(self, site: Site, norm: Component) -> dict[str, Any]:
+        """The holes of the template."""
+        scale = written(self.scale, self._query_dim, "Q")
+        return {
+            "module": "Attention",
+            "queries": f"model/attention/queries/{'compressed' if self.q_lora_rank else 'direct'}.py.j2",
+            "attend": f"model/attention/attend/latent_{self._attend(site)}.py.j2",
+            "mask": f"model/mask/{mask(None, site)}.py.j2",
+            "kernel": kernel_template(site),
+            "apart": site.apart,
+            "rows": "B1T" if site.apart else "T",
+            "sinks": False,
+            "softcap": None,
+            "windowed": False,
+            "cache": "model/cache/latent.py.j2",
+            "bias": self.bias,
+            "scale": scale,
+            "unusual": scale * self._query_dim**0.5 if isinstance(scale, float) else None,
+            "dropout": site.drops.attention,
+            "norm": norm.values["module"],
+        }
+
+    def _attend(self, site: Site) -> str:
+        """The kernel, as its template is called."""
+        return "flash_documents" if site.kernel == "flash" and site.apart else site.kernel
 
     @property
     def _query_dim(self) -> int:

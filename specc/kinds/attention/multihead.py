@@ -11,8 +11,9 @@ from pydantic import Field
 
 from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension, Expression, Saved
-from specc.kinds.attention.kernel_check import check_kernel
+from specc.kinds.attention.kernel_check import OUTSIDE, check_kernel
 from specc.kinds.attention.kernels import Kernel, KernelName, chosen
+from specc.kinds.attention.masks import kernel_template, mask, stacked
 from specc.kinds.attention.projections import lowered
 from specc.kinds.attention.scale import written
 from specc.kinds.norm import Norm
@@ -31,8 +32,6 @@ _SEES = {
     ("both", True): "near",
     ("source", False): "whole",
 }
-_LINES = frozenset({"none", "two_sided/tokens", "two_sided/tokens_bias"})
-"""Masks that hold no value for each pair of positions."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Scores:
     expanded: bool
     """Whether each query head gets its own copy of keys and values."""
     bias_per_layer_stack: int
+    bias_per_sequence: int
 
 
 class MultiHead(Node):
@@ -101,9 +101,9 @@ class MultiHead(Node):
             return Heads(self.num_heads, hidden_size // self.num_heads, "num_heads")
         return Heads(self.num_heads, self.head_dim, "head_dim")
 
-    def largest_head(self, hidden_size: int) -> int:
-        """Values of the largest head that a kernel works with."""
-        return self.heads(hidden_size).head_dim
+    def head_sizes(self, hidden_size: int) -> tuple[int, ...]:
+        """Values of the heads that a kernel works with."""
+        return (self.heads(hidden_size).head_dim,)
 
     @property
     @abstractmethod
@@ -129,22 +129,16 @@ class MultiHead(Node):
 
     def across(self, site: Site) -> Component:
         """The same heads between two sequences: queries of what is written, keys and values of what was read."""
-        return lowered(self, replace(site, reads="source", prefix="Cross", adds_bias=False), "all")
+        return lowered(self, replace(site, reads="source", prefix="Cross", adds_bias=False, document=None), "all")
 
-    def asked(self, *, adds_bias: bool, sees_prefix: bool = False) -> tuple[str, ...]:
-        """The abilities that a kernel needs for it."""
-        needs = {
-            "prefix": sees_prefix,
-            "window": self.window,
-            "bias": adds_bias,
-            "softcap": self.logit_softcap,
-            "sinks": self.sinks,
-        }
-        return ("causal", *(ability for ability, value in needs.items() if value))
+    def asked(self, needs: tuple[str, ...]) -> tuple[str, ...]:
+        """The abilities that a kernel needs for it, those that the model around it `needs` included."""
+        own = {"window": self.window, "softcap": self.logit_softcap, "sinks": self.sinks}
+        return ("causal", *(ability for ability, value in own.items() if value), *needs)
 
-    def row(self, *, adds_bias: bool, sees_prefix: bool = False) -> Kernel:
+    def row(self, needs: tuple[str, ...]) -> Kernel:
         """The kernel that is used: `auto` is the first with code that can do all that is asked."""
-        return chosen(self.kernel, self.asked(adds_bias=adds_bias, sees_prefix=sees_prefix))
+        return chosen(self.kernel, self.asked(needs))
 
     def views(self, num_layers: int) -> tuple[View, ...]:
         """What each layer sees, in order."""
@@ -159,15 +153,11 @@ class MultiHead(Node):
 
     def scores(self, site: Site, view: View) -> Scores:
         """How the layers of one view make their scores."""
-        eager = self.row(adds_bias=site.adds_bias, sees_prefix=site.sees_prefix).name == "eager"
-        seen = None if site.reads == "source" else self._seen(view)
-        mask = "prefix" if site.sees_prefix else _mask(seen, site, eager=eager)
+        seen, kernel, kv = None if site.reads == "source" else self._seen(view), site.kernel, self.key_letter
+        named = mask(seen, site)
         # A mask of tokens is no bias: it is given to a kernel that groups heads.
-        expanded = eager or mask not in ("none", "two_sided/tokens")
-        kv = self.key_letter
-        copies = {("sdpa", True): "sdpa_expanded", ("sdpa", False): "sdpa_grouped", ("eager", True): "eager_expanded"}
-        name = "eager" if eager else "sdpa"
-        attend = name if kv == "N" else copies[name, expanded]
+        expanded = kernel == "eager" or (kernel == "sdpa" and named not in ("none", "two_sided/tokens"))
+        once, each = stacked((self._seen(other) for other in self.views(site.num_layers)), site)
         return Scores(
             values={
                 "module": f"{site.prefix}{_MODULES[view]}",
@@ -176,8 +166,12 @@ class MultiHead(Node):
                 "reads": site.reads,
                 "view": view,
                 "sees": f"model/attention/view/{_SEES[site.reads, seen is not None]}.py.j2",
-                "attend": f"model/attention/attend/{attend}.py.j2",
-                "mask": f"model/mask/{mask}.py.j2",
+                "windowed": seen is not None,
+                "attend": f"model/attention/attend/{self._attend(site, expanded=expanded)}.py.j2",
+                "mask": f"model/mask/{named}.py.j2",
+                "score": "model/score/capped.py.j2" if kernel == "flex" and self.logit_softcap else None,
+                "kernel": kernel_template(site),
+                "apart": site.apart,
                 "cache": "model/cache/heads.py.j2",
                 "softcap": self.logit_softcap,
                 "sinks": self.sinks,
@@ -187,10 +181,21 @@ class MultiHead(Node):
                 "period": tuple("LocalAttention" if word == "L" else "GlobalAttention" for word in self.pattern or ""),
             },
             dimensions=_window(seen, view),
-            saved=self._saved(site.context_length, eager=eager),
+            saved=self._saved(site.context_length, eager=kernel == "eager"),
             expanded=expanded,
-            bias_per_layer_stack=self._stacked(site, eager=eager),
+            bias_per_layer_stack=once,
+            bias_per_sequence=each,
         )
+
+    def _attend(self, site: Site, *, expanded: bool) -> str:
+        """The template of how scores become a sum of values."""
+        if site.kernel == "flex":
+            return "flex_sinks" if self.sinks else "flex"
+        if site.kernel == "flash":
+            return "flash_documents" if site.apart else "flash"
+        if self.key_letter == "N":
+            return site.kernel
+        return f"{site.kernel}_expanded" if expanded else "sdpa_grouped"
 
     def _saved(self, context: int, *, eager: bool) -> tuple[Saved, ...]:
         """What scores keep for the backward pass."""
@@ -218,18 +223,6 @@ class MultiHead(Node):
         """The window of a view; None where it sees the whole past."""
         local = view == "local" or (view == "all" and "G" not in (self.pattern or "L"))
         return self.window if local else None
-
-    def _stacked(self, site: Site, *, eager: bool) -> int:
-        """Values per pair of positions in the biases of all views: each is made once and handed to every layer."""
-        views = dict.fromkeys(self.views(site.num_layers))
-        if site.sees_prefix:
-            return 0  # one for each sequence: it is counted where it is made
-        if site.reads == "source":
-            return 0
-        masks = {_mask(self._seen(view), site, eager=eager) for view in views} - _LINES
-        if not site.adds_bias:
-            return len(masks)
-        return site.heads.num_heads * len(masks | {_mask(None, site, eager=eager)})
 
     def _fit(self, hidden_size: int, heads: int, *, rotary: bool) -> bool:
         """Whether so many heads of such a width pass every check of their sizes."""
@@ -294,25 +287,12 @@ class MultiHead(Node):
             "window": (*_PATH, "window"),
             "softcap": (*_PATH, "logit_softcap"),
             "sinks": (*_PATH, "sinks"),
-            "bias": ("model", "position"),
+            **OUTSIDE,
             "size": (*_PATH, heads.written),
         }
-        asked = self.asked(adds_bias=frame.adds_bias, sees_prefix=frame.sees_prefix)
-        yield from check_kernel(self.kernel, asked, heads.head_dim, keys)
+        yield from check_kernel(self.kernel, self.asked(frame.needs), (heads.head_dim,), keys)
 
 
 def _window(seen: int | None, view: View) -> tuple[Dimension, ...]:
     where = " in a local layer" if view == "local" else ""
     return (Dimension("W", seen, f"positions that a query sees{where}"),) if seen else ()
-
-
-def _mask(window: int | None, site: Site, *, eager: bool) -> str:
-    """The template of what is added to the scores; `none` where the kernel masks the future by itself."""
-    folder = "" if site.reads == "past" else "two_sided/"
-    if window is not None:
-        return f"{folder}window_position" if site.adds_bias else f"{folder}window"
-    if site.adds_bias:
-        return f"{folder}position"
-    if folder:
-        return f"{folder}tokens_bias" if eager else f"{folder}tokens"
-    return "causal" if eager else "none"

@@ -47,6 +47,7 @@ def lowered(attention: MultiHead, site: Site, view: View) -> Component:
         ),
         uses=norms[:1],
         bias_per_layer_stack=scores.bias_per_layer_stack,
+        bias_per_sequence=scores.bias_per_sequence,
         fields=values_of(attention),
     )
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from specc import ir
 from specc.ir.component import Component, Dimension, Expression, Saved, Weight
+from specc.kinds.attention.masks import FUSED
 from specc.kinds.norm import Norm
 from specc.kinds.site import Drops, Site
 from specc.spec.base import Node, identity, section
@@ -59,7 +60,7 @@ def token_table(site: Site) -> Component:
     vocab = Dimension("V", site.vocab_size, "rows of the embedding")
     weight = Weight("weight", ("V", "D"), (site.vocab_size, site.hidden_size), site.init.embedding, 0)
     # Made once, before the blocks; unlike other masks there is one for each sequence.
-    saved = (Saved("prefix mask", site.context_length),) if site.sees_prefix else ()
+    saved = (Saved("prefix mask", site.context_length),) if site.sees_prefix and site.kernel not in FUSED else ()
     return Component("embedding/tokens", dimensions=(vocab, site.width), weights=(weight,), saved=saved)
 
 

@@ -33,9 +33,9 @@ class Encoder(Transformer):
         True,
     )
 
-    def check(self, *, sees_prefix: bool = False) -> Iterator[Finding]:
+    def check(self, *, apart: bool = False, sees_prefix: bool = False) -> Iterator[Finding]:
         """What every model checks, a first block that is not there, and a table that no head reads."""
-        yield from super().check(sees_prefix=sees_prefix)
+        yield from super().check(apart=apart, sees_prefix=sees_prefix)
         if not self.first_attention_norm and (self.norm_placement != "pre" or self.residual != "sequential"):
             yield Finding(
                 "SPC142",

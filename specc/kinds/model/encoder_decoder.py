@@ -39,9 +39,9 @@ class EncoderDecoder(Transformer):
     attention: MultiHeads = section("How tokens read each other, and those of the decoder what the encoder made.")
     head: WritingHead = section("What is made of the last hidden state.", Lm(kind="lm"))
 
-    def check(self, *, sees_prefix: bool = False) -> Iterator[Finding]:
+    def check(self, *, apart: bool = False, sees_prefix: bool = False) -> Iterator[Finding]:
         """What every model checks of its causal stack, the same of the encoder, and parts that cannot be parallel."""
-        found = tuple(super().check(sees_prefix=sees_prefix))
+        found = tuple(super().check(apart=apart, sees_prefix=sees_prefix))
         yield from found
         codes = {finding.code for finding in found}
         if "SPC101" not in codes:
@@ -61,8 +61,9 @@ class EncoderDecoder(Transformer):
         """Blocks of the decoder."""
         return self.num_layers if self.num_decoder_layers == "auto" else self.num_decoder_layers
 
-    def lower(self, tokenizer: ir.Tokenizer, *, sees_prefix: bool = False) -> ir.Model:
+    def lower(self, tokenizer: ir.Tokenizer, *, apart: bool = False, sees_prefix: bool = False) -> ir.Model:
         """Two stacks; attention to what was read is of the same kind as that of tokens to each other."""
+        del apart  # there is no code for it: check_documents
         site = self.site(self.rows(tokenizer.vocab_size), self.depth, sees_prefix=sees_prefix)
         reading = replace(self.site(site.vocab_size, self.num_layers), reads="both", prefix="Encoder")
         layers = self.layers(site, self.attention.across(site))

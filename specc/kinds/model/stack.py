@@ -12,6 +12,8 @@ from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension
 from specc.ir.derivation import parameter_derivations
 from specc.kinds.attention import Attention
+from specc.kinds.attention.kernel_check import kernel_derivation
+from specc.kinds.attention.masks import FUSED
 from specc.kinds.attention.multihead import MultiHead, View
 from specc.kinds.ffn import FeedForward, Ffn
 from specc.kinds.head import Head
@@ -23,6 +25,7 @@ from specc.kinds.norm import Norm
 from specc.kinds.position import Position
 from specc.kinds.site import Frame, Reads, RowCount, Site
 from specc.spec.base import Node, identity, section
+from specc.spec.no_code import no_code
 
 
 class Transformer(Node):
@@ -60,14 +63,25 @@ class Transformer(Node):
     pad_vocab_size_multiple: int = identity("Rows of the token table are rounded up to a multiple of this.", 1, ge=1)
     init: Init = section("Initial weights.", DepthScaled(kind="depth_scaled"))
 
-    def check(self, *, sees_prefix: bool = False) -> Iterator[Finding]:
-        """Sizes that do not fit each other, and a prefix that the attention cannot see."""
-        frame = self.frame(causal=self.reads == "past", sees_prefix=sees_prefix)
+    def needs(self, *, apart: bool = False, sees_prefix: bool = False) -> tuple[str, ...]:
+        """The abilities that the model around it asks of the attention kernel: `apart` where tokens read nothing before
+        their document, `sees_prefix` where they read a prefix as a whole.
+        """
+        asked = {"prefix": sees_prefix, "dropout": self.dropout.attention > 0, "varlen": apart}
+        return (*self.position.needs, *(ability for ability, value in asked.items() if value))
+
+    def check(self, *, apart: bool = False, sees_prefix: bool = False) -> Iterator[Finding]:
+        """Sizes that do not fit each other, and what the attention kernel cannot do."""
+        frame = self.frame(causal=self.reads == "past", needs=self.needs(apart=apart, sees_prefix=sees_prefix))
         found = tuple(self.attention.check(frame))
         yield from found
         if not any(finding.code == "SPC101" for finding in found):
             yield from self.position.check(frame, self.attention.heads(self.hidden_size))
         yield from self.ffn.check(frame)
+        if self.kind != "decoder" and self.attention.kernel in FUSED:
+            at = (At(("model", "attention", "kernel")), At(("model", "kind")))
+            what = f"the attention kernel `{self.attention.kernel}` in a model of kind `{self.kind}`"
+            yield no_code(what, at, "use `kernel: auto`")
         if self.residual != "sequential" and self.norm_placement != "pre":
             yield Finding(
                 "SPC120",
@@ -81,9 +95,11 @@ class Transformer(Node):
         wanted = ids if self.vocab_size == "auto" else self.vocab_size
         return math.ceil(wanted / self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
 
-    def lower(self, tokenizer: ir.Tokenizer, *, sees_prefix: bool = False) -> ir.Model:
-        """The model as components in the order of use."""
-        site = self.site(self.rows(tokenizer.vocab_size), self.num_layers, sees_prefix=sees_prefix)
+    def lower(self, tokenizer: ir.Tokenizer, *, apart: bool = False, sees_prefix: bool = False) -> ir.Model:
+        """The model as components in the order of use. `apart`: tokens read nothing before their document."""
+        document = tokenizer.end_of_document if apart else None
+        rows = self.rows(tokenizer.vocab_size)
+        site = self.site(rows, self.num_layers, document=document, sees_prefix=sees_prefix)
         layers = self.layers(site)
         before, after = inputs(self.embedding, self.position.lower(site), site), self.after(site, layers)
         depth = Dimension("L", self.num_layers, "layers")
@@ -104,7 +120,12 @@ class Transformer(Node):
             own.outputs,
             self.context_length,
             site.vocab_size,
-            self.values(),
+            {
+                **self.values(),
+                "kernel": site.kernel,
+                "needs": self.needs(apart=site.apart, sees_prefix=site.sees_prefix),
+                "document": site.document,
+            },
             encoder,
         )
 
@@ -125,8 +146,9 @@ class Transformer(Node):
         """Whether the first block is like all others."""
         return True
 
-    def site(self, vocab_size: int, num_layers: int, *, sees_prefix: bool = False) -> Site:
+    def site(self, vocab_size: int, num_layers: int, *, document: int | None = None, sees_prefix: bool = False) -> Site:
         """What kinds may know of the stack that they stand in."""
+        needs = self.needs(apart=document is not None, sees_prefix=sees_prefix)
         return Site(
             self.hidden_size,
             num_layers,
@@ -140,9 +162,11 @@ class Transformer(Node):
             self._windowed(num_layers),
             sees_prefix,
             self.reads,
+            kernel=self.attention.row(needs).name,
+            document=document,
         )
 
-    def frame(self, *, causal: bool, sees_prefix: bool = False) -> Frame:
+    def frame(self, *, causal: bool, needs: tuple[str, ...] = ()) -> Frame:
         """What kinds check themselves against."""
         return Frame(
             self.hidden_size,
@@ -151,7 +175,7 @@ class Transformer(Node):
             self.position.kind,
             self.position.adds_bias,
             self._windowed(self.num_layers),
-            sees_prefix,
+            needs,
             causal,
         )
 
@@ -199,6 +223,8 @@ class Transformer(Node):
                     ir.Input("num_heads", self.attention.num_heads, "model.attention.num_heads"),
                 ),
             )
+        if self.attention.kernel == "auto":
+            yield kernel_derivation(self.attention.asked(model.values["needs"]))
         yield ir.Derivation(
             "model.rows",
             model.vocab_size,

@@ -13,6 +13,7 @@ class Learned(Node):
     """A trained vector for each position, added to the token's (Radford et al. 2019, GPT-2, section 2.3)."""
 
     adds_bias: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["learned"] = identity("The choice.")
 
@@ -41,7 +42,7 @@ class Learned(Node):
         shape, sizes = ("C", "D"), (rows, site.hidden_size)
         return Component(
             kind="position/learned",
-            template="model/position/learned.py.j2",
+            template=f"model/position/{'documents/' if site.apart else ''}learned.py.j2",
             values={"offset": self.offset},
             dimensions=(Dimension("C", rows, meaning), site.width),
             weights=(Weight("weight", shape, sizes, site.init.embedding),),

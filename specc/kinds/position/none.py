@@ -15,6 +15,7 @@ class NoPositions(Node):
     """
 
     adds_bias: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["none"] = identity("The choice.")
 

@@ -23,6 +23,7 @@ class Relative(Node):
     """
 
     adds_bias: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("bias",)
 
     kind: Literal["relative"] = identity("The choice.")
     num_buckets: int = identity("Buckets of distances.", 32, ge=2, le=2**16)
@@ -51,12 +52,14 @@ class Relative(Node):
         """
         heads, buckets, bidirectional = site.heads.num_heads, self.num_buckets, site.reads == "both"
         one_side = buckets // 2 if bidirectional else buckets
-        exact = one_side // 2
+        exact, inside = one_side // 2, site.kernel == "flex" and not bidirectional
+        sides = "bidirectional" if bidirectional else "causal"
         return Component(
             kind="position/relative",
             template="model/position/relative.py.j2",
             values={
-                "bias": f"model/position/{'relative_bidirectional' if bidirectional else 'relative_causal'}.py.j2",
+                "bias": None if inside else f"model/position/relative_{sides}.py.j2",
+                "score": "model/score/relative.py.j2" if inside else None,
                 "function": "two_sided_bias" if bidirectional else "relative_bias",
                 "bucket": "two_sided_bucket" if bidirectional else "bucket",
                 "side": one_side,
@@ -68,6 +71,6 @@ class Relative(Node):
             },
             dimensions=(Dimension("U", buckets, "buckets of distances"), Dimension("N", heads, "query heads")),
             weights=(Weight("weight", ("U", "N"), (buckets, heads), site.init.embedding, stacked=True),),
-            bias_per_layer_stack=heads,
+            bias_per_layer_stack=0 if inside else heads,
             fields=values_of(self),
         )

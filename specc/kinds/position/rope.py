@@ -28,6 +28,7 @@ class Rope(Node):
     """
 
     adds_bias: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["rope"] = identity("The choice.")
     rope_theta: float = identity("Base of the wavelengths.", 10000.0, gt=1.0)
@@ -59,7 +60,7 @@ class Rope(Node):
             yield Finding("SPC103", headline, (At((*_PATH, "kind")), At(("model", "attention", heads.written))))
             return
         part = tuple(self._check_part(heads))
-        yield from (*part, *self._check_context(frame), *self._check_local(frame))
+        yield from (*part, *self._check_context(frame), *self._check_local(frame), *self._check_documents(frame))
         if self.scaling is not None and not part:
             yield from self.scaling.check(self.turned(heads))
 
@@ -77,16 +78,22 @@ class Rope(Node):
             "local_theta": self.local_rope_theta,
             "turns": self._turns(site),
             "letter": heads.letter if whole else part.letter,
-            "rotation": "model/position/rotation.py.j2",
             "angles": _ANGLES[self.layout],
             "turning": pairs if whole else "model/position/rotate_part.py.j2",
             "pairs": pairs,
             "turn": "rotate" if whole else "turn",
-            "axes": "T",
+        }
+        folder = "model/position/documents/" if site.apart else "model/position/"
+        values |= {
+            "rotation": f"{folder}rotation.py.j2",
+            "local_rotation": f"{folder}local_rotation.py.j2",
+            "rows": "B1T" if site.apart else "T",
+            "along": "begins_BT" if site.apart else "x_BTD",
         }
         if self.scaling is not None:
             original = site.context_length if self.original_context_length == "auto" else self.original_context_length
             values |= self.scaling.angles(Turn(self.rope_theta, turned, original, site.context_length))
+            values["rotation"] = folder + values["rotation"].removeprefix("model/position/")
         return Component(
             kind="position/rope",
             template="model/position/rope.py.j2",
@@ -127,6 +134,14 @@ class Rope(Node):
             headline = f"`rope_theta` turns layers without a window, and all of {frame.num_layers} layers have one"
             help_text = f"use `rope_theta: {theta:g}`, and leave `local_rope_theta` out"
         yield Finding("SPC127", headline, at, help=help_text)
+
+    def _check_documents(self, frame: Frame) -> Iterator[Finding]:
+        if self.scaling is None or not self.scaling.by_length or not frame.keeps_documents_apart:
+            return
+        headline = f"`{self.scaling.kind}` scaling follows the length of a sequence, and its documents are kept apart"
+        why = "each document would need angles of its own length, which is not known before its last token"
+        help_text = "use `cross_document: true`, or a scaling that is the same at every length, such as `yarn`"
+        yield Finding("SPC151", headline, (At((*_PATH, "scaling", "kind")),), (why,), help_text)
 
     def _check_context(self, frame: Frame) -> Iterator[Finding]:
         original, scaling, context = self.original_context_length, self.scaling, frame.context_length

@@ -17,6 +17,7 @@ class Sinusoidal(Node):
     """
 
     adds_bias: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["sinusoidal"] = identity("The choice.")
 
@@ -33,7 +34,7 @@ class Sinusoidal(Node):
         """No weights; the vectors are computed once per forward pass."""
         return Component(
             kind="position/sinusoidal",
-            template="model/position/sinusoidal.py.j2",
+            template=f"model/position/{'documents/' if site.apart else ''}sinusoidal.py.j2",
             dimensions=(site.width,),
             fields=values_of(self),
         )

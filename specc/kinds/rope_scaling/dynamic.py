@@ -19,6 +19,7 @@ class Dynamic(Node):
     """
 
     needs_original: ClassVar[bool] = True
+    by_length: ClassVar[bool] = True
 
     kind: Literal["dynamic"] = identity("The choice.")
     factor: float = identity("How strongly the base grows.", gt=1.0, le=1e6)

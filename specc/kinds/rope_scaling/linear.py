@@ -12,6 +12,7 @@ class Linear(Node):
     """Every angle divided by the factor (Chen et al. 2023, arXiv:2306.15595, section 2.3)."""
 
     needs_original: ClassVar[bool] = False
+    by_length: ClassVar[bool] = False
 
     kind: Literal["linear"] = identity("The choice.")
     factor: float = identity("How many times longer the context becomes.", gt=1.0, le=1e6)

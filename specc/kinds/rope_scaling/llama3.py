@@ -16,6 +16,7 @@ class Llama3(Node):
     """
 
     needs_original: ClassVar[bool] = True
+    by_length: ClassVar[bool] = False
 
     kind: Literal["llama3"] = identity("The choice.")
     factor: float = identity("What slow angles are divided by; 8 in Llama 3.1.", gt=1.0, le=1e6)

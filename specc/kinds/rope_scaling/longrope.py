@@ -26,6 +26,7 @@ class Longrope(Node):
     """
 
     needs_original: ClassVar[bool] = True
+    by_length: ClassVar[bool] = True
 
     kind: Literal["longrope"] = identity("The choice.")
     short_factor: Factors = identity("What each pair's angle is divided by, up to the original context.")

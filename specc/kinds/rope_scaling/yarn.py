@@ -19,6 +19,7 @@ class Yarn(Node):
     """
 
     needs_original: ClassVar[bool] = True
+    by_length: ClassVar[bool] = False
 
     kind: Literal["yarn"] = identity("The choice.")
     factor: float = identity("How many times longer the context becomes.", gt=1.0, le=1e6)
