@@ -42,7 +42,9 @@ def ids(length: int = 17, rows: int = 2) -> torch.Tensor:
 
 def same_logits(architecture: Architecture, folder: Path) -> None:
     found = pair(folder, *sets(architecture))
-    assert len((found.folder / modeling.MODELING).read_text(encoding="utf-8").splitlines()) <= 500
+    lines = (found.folder / modeling.MODELING).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 500
+    assert max(map(len, lines)) <= 120
     chosen = found.theirs.config._attn_implementation
     assert chosen == ("sdpa" if found.theirs._supports_sdpa else "eager")
     for name in {chosen, "eager"}:
