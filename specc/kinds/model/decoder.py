@@ -29,9 +29,9 @@ class Decoder(Transformer):
     adapters: AdaptersSpec | None = section("Bottlenecks after the parts of each block; `null` is none.", None)
     prediction: PredictionSpec | None = section("What predicts tokens after the next one; `null` is nothing.", None)
 
-    def check(self, *, sees_prefix: bool = False) -> Iterator[Finding]:
+    def check(self, *, apart: bool = False, sees_prefix: bool = False) -> Iterator[Finding]:
         """What every model is asked, and then whether layers that share a block are alike."""
-        found = tuple(super().check(sees_prefix=sees_prefix))
+        found = tuple(super().check(apart=apart, sees_prefix=sees_prefix))
         yield from found
         if self.layer_sharing is not None and not any(each.severity == "error" for each in found):
             yield from self._check_sharing(self.layer_sharing)
