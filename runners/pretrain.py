@@ -7,11 +7,9 @@ import os
 import signal
 import textwrap
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
-from types import FrameType
 from typing import Any
 
 import torch
@@ -28,6 +26,7 @@ from runners.objective import Causal, Examples, Objective, training_examples, va
 from runners.progress import TrainingProgress, clock
 from runners.run import Run, Stopped, console, execute, open_data, recorded
 from runners.sampling import generate
+from runners.stopping import stop_requests
 from runners.tokenizer import Tokenizer, tokenizer
 from runners.torch_engine import (
     ACTIVATION_CHECKPOINTING,
@@ -42,8 +41,6 @@ from runners.torch_engine import (
 
 SAMPLE_TEMPERATURE = 0.8
 CAUSAL = Causal()
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-"""The keyboard, a scheduler that preempts, and Slurm's warning before the time limit."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ def _pretrain(run: Run, recipe: Recipe) -> None:
             _restore(engine, found)
             out.print(f"resuming from step {found.step:,} of {recipe.settings.steps:,}")
         training = _training(run, recipe, engine, data, events, found)
-        with TrainingProgress(out, recipe.settings.steps) as progress, _stop_requests() as requests:
+        with TrainingProgress(out, recipe.settings.steps) as progress, stop_requests() as requests:
             training.run_loop(progress, requests)
         training.measure(count, before)
         events.write(
@@ -226,24 +223,6 @@ def _headline(run: Run, settings: Pretraining, count: int, place: torch.device) 
         f"{run.name}: {count:,} parameters, {settings.steps:,} steps of {batch} tokens ({tokens:,} in all), "
         f"{settings.precision} on {facts.device_name(place)}"
     )
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Collect the signals that ask for a stop; a second Ctrl-C stops at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        received.append(number)
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _training(

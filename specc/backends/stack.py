@@ -144,7 +144,7 @@ def _reading(own: ir.Model | ir.Stack) -> _Reading:
     names = {
         "block": f"{prefix}Block",
         "constant": f"{prefix.upper()}_PATTERN" if prefix else "PATTERN",
-        "depth": "X" if prefix else "L",
+        "depth": "Y" if prefix else "L",
         "attention_base": f"{prefix}Attention",
     }
     return _Reading(_BOTH.template, names, _BOTH.start, _BOTH.cache)

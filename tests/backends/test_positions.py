@@ -334,7 +334,7 @@ def relative_module(folder: Path, *, bidirectional: bool) -> ModuleType:
 
     scheme = Relative(kind="relative")
     plain = next(compiling.planned().experiment.model.weights()).init
-    site = Site(64, 2, 128, 257, InitScheme(plain, plain, plain), Heads(4, 16, "num_heads"), True, None)
+    site = Site(64, 2, 128, 257, InitScheme(plain, plain, plain, plain), Heads(4, 16, "num_heads"), True, None)
     component = scheme.lower(site, bidirectional=bidirectional)
     assert component.template is not None
     functions = templates.macros(component.template, component.values).functions()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from specc import ir
-from specc.diagnostics import Finding
+from specc.diagnostics import At, Finding
 from specc.ir.component import Component, Dimension
 from specc.kinds.ffn.moe import Moe
 from specc.kinds.head import WritingHead
@@ -18,6 +18,7 @@ from specc.kinds.model.sharing import SharingSpec
 from specc.kinds.model.stack import Transformer
 from specc.kinds.site import Site
 from specc.spec.base import identity, section
+from specc.spec.no_code import no_code
 
 
 class Decoder(Transformer):
@@ -33,6 +34,9 @@ class Decoder(Transformer):
         """What every model is asked, and then whether layers that share a block are alike."""
         found = tuple(super().check(apart=apart, sees_prefix=sees_prefix))
         yield from found
+        if self.prediction is not None and getattr(self.position, "local_rope_theta", None) is not None:
+            at = (At(("model", "prediction")), At(("model", "position", "local_rope_theta")))
+            yield no_code("`model.prediction` over layers whose rotary bases differ", at)
         if self.layer_sharing is not None and not any(each.severity == "error" for each in found):
             yield from self._check_sharing(self.layer_sharing)
 

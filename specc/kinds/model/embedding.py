@@ -77,16 +77,17 @@ def inputs(embedding: EmbeddingSpec, position: Component, site: Site) -> tuple[t
 
 def _types(site: Site, count: int) -> Component:
     """A row for each sort of tokens."""
-    weight = Weight("weight", ("X", "D"), (count, site.hidden_size), site.init.embedding)
+    weight = Weight("weight", ("J", "D"), (count, site.hidden_size), site.init.embedding)
     return Component(
-        "embedding/types", dimensions=(Dimension("X", count, "token types"), site.width), weights=(weight,)
+        "embedding/types", dimensions=(Dimension("J", count, "token types"), site.width), weights=(weight,)
     )
 
 
 def unique(components: tuple[ir.Component, ...]) -> tuple[Dimension, ...]:
-    """One dimension a letter; the first meaning stands."""
+    """One dimension a letter; the first meaning stands. Two sizes of one letter are a mistake in the kinds."""
     found: dict[str, Dimension] = {}
     for component in components:
         for dimension in component.dimensions:
-            found.setdefault(dimension.letter, dimension)
+            first = found.setdefault(dimension.letter, dimension)
+            assert first.size == dimension.size, f"{first.letter} is {first.meaning} and {dimension.meaning}"
     return tuple(found.values())

@@ -72,7 +72,7 @@ class EncoderDecoder(Transformer):
         around = inputs(self.embedding, self.position.lower(reading), reading)[1:]
         encoder = ir.Stack(around, self.layers(reading), self.last_norm(reading))
         depths = (
-            Dimension("X", self.num_layers, "layers of the encoder"),
+            Dimension("Y", self.num_layers, "layers of the encoder"),
             Dimension("L", self.depth, "layers of the decoder"),
         )
         return self.assembled(site, depths, own, encoder)

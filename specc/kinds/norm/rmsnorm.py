@@ -13,7 +13,7 @@ class RmsNorm(Node):
     kind: Literal["rmsnorm"] = identity("The choice.")
     eps: float = identity("Added to the mean square.", 1e-5, gt=0.0)
     unit_offset: bool = identity(
-        "Whether the weight is kept as its distance from one, so that weight decay pulls it there (Gemma).", False
+        "Whether the weight is kept as its distance from one, and starts at zero (Gemma).", False
     )
 
     def lower(self, over: Over, module: str | None = None) -> Component:

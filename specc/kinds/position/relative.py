@@ -69,8 +69,8 @@ class Relative(Node):
                 "max_distance": self.max_distance,
                 "span": math.log(self.max_distance / exact),
             },
-            dimensions=(Dimension("U", buckets, "buckets of distances"), Dimension("N", heads, "query heads")),
-            weights=(Weight("weight", ("U", "N"), (buckets, heads), site.init.embedding, stacked=True),),
+            dimensions=(Dimension("R", buckets, "buckets of distances"), Dimension("N", heads, "query heads")),
+            weights=(Weight("weight", ("R", "N"), (buckets, heads), site.init.embedding, stacked=True),),
             bias_per_layer_stack=0 if inside else heads,
             fields=values_of(self),
         )
