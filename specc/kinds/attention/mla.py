@@ -124,7 +124,7 @@ class Mla(Node):
         return {
             "module": "Attention",
             "queries": f"model/attention/queries/{'compressed' if self.q_lora_rank else 'direct'}.py.j2",
-            "attend": f"model/attention/attend/latent_{self._attend(site)}.py.j2",
+            "attend": f"model/attention/attend/{_attend(site)}.py.j2",
             "mask": f"model/mask/{mask(None, site)}.py.j2",
             "kernel": kernel_template(site),
             "apart": site.apart,
@@ -139,10 +139,6 @@ class Mla(Node):
             "dropout": site.drops.attention,
             "norm": norm.values["module"],
         }
-
-    def _attend(self, site: Site) -> str:
-        """The kernel, as its template is called."""
-        return "flash_documents" if site.kernel == "flash" and site.apart else site.kernel
 
     @property
     def _query_dim(self) -> int:
@@ -238,3 +234,10 @@ class Mla(Node):
             help=f"{below}leave `q_lora_rank` out",
             severity="warning",
         )
+
+
+def _attend(site: Site) -> str:
+    """The template of how scores become a sum of values."""
+    if site.kernel == "flash":
+        return "latent_flash_documents" if site.apart else "latent_flash"
+    return {"sdpa": "latent_sdpa", "eager": "latent_eager", "flex": "latent_flex"}[site.kernel]

@@ -195,7 +195,9 @@ class MultiHead(Node):
             return "flash_documents" if site.apart else "flash"
         if self.key_letter == "N":
             return site.kernel
-        return f"{site.kernel}_expanded" if expanded else "sdpa_grouped"
+        if site.kernel == "eager":
+            return "eager_expanded"
+        return "sdpa_expanded" if expanded else "sdpa_grouped"
 
     def _saved(self, context: int, *, eager: bool) -> tuple[Saved, ...]:
         """What scores keep for the backward pass."""
