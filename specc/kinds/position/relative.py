@@ -53,12 +53,12 @@ class Relative(Node):
         heads, buckets, bidirectional = site.heads.num_heads, self.num_buckets, site.reads == "both"
         one_side = buckets // 2 if bidirectional else buckets
         exact, inside = one_side // 2, site.kernel == "flex" and not bidirectional
-        sides = "bidirectional" if bidirectional else "causal"
+        bias = "relative_bidirectional" if bidirectional else "relative_causal"
         return Component(
             kind="position/relative",
             template="model/position/relative.py.j2",
             values={
-                "bias": None if inside else f"model/position/relative_{sides}.py.j2",
+                "bias": None if inside else f"model/position/{bias}.py.j2",
                 "score": "model/score/relative.py.j2" if inside else None,
                 "function": "two_sided_bias" if bidirectional else "relative_bias",
                 "bucket": "two_sided_bucket" if bidirectional else "bucket",
