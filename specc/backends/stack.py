@@ -105,10 +105,7 @@ def stack(model: ir.Model, own: ir.Model | ir.Stack) -> Stack:
         "".join(f"{typed}, " for typed in (*own_typed, *handed_typed)),
         "".join(f"{name}, " for name in (*own_names, *handed)),
         _loop(own, own_names, names, (*reading.place, *handed, *reading.cache)),
-        (
-            _attention(attentions, position, masks, reading),
-            *(_cross_attention(part, across) for part in crossing),
-        ),
+        (_attention(attentions, position, masks, reading), *(_cross_attention(part, across) for part in crossing)),
         _block(model, holes, crosses=bool(crossing)),
         order.first_and_blocks() if _starts_bare(model) else order.blocks(),
     )

@@ -175,7 +175,7 @@ def test_latents_have_a_norm_class_of_their_own_only_where_it_differs() -> None:
 
     assert classes("{kind: rmsnorm, eps: 1e-6}") == ["class RMSNorm(nn.Module):"]
     assert classes("{kind: rmsnorm, eps: 1e-5}") == ["class RMSNorm(nn.Module):", "class LatentNorm(nn.Module):"]
-    assert classes("{kind: layernorm}") == ["class LayerNorm(nn.Module):", "class RMSNorm(nn.Module):"]
+    assert classes("{kind: layernorm}") == ["class LayerNorm(nn.Module):", "class LatentNorm(nn.Module):"]
 
 
 @pytest.mark.parametrize(("name", "mscale", "scale"), [("v2", 0.707, 0.114721), ("v3", 1.0, 0.135234)])

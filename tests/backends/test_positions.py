@@ -314,7 +314,8 @@ def test_the_relative_bias_is_that_of_t5_in_transformers(bidirectional: bool, tm
     spread(judge)
     weight = judge.relative_attention_bias.weight.detach()
     like = torch.zeros(1, 200, 64)
-    bias = relative_module(tmp_path, bidirectional=bidirectional).relative_bias(0, like, weight)
+    generated = relative_module(tmp_path, bidirectional=bidirectional)
+    bias = (generated.two_sided_bias if bidirectional else generated.relative_bias)(0, like, weight)
     expected = judge.compute_bias(200, 200).detach()
     past = torch.ones(200, 200, dtype=torch.bool).tril()
     if bidirectional:
@@ -334,8 +335,9 @@ def relative_module(folder: Path, *, bidirectional: bool) -> ModuleType:
 
     scheme = Relative(kind="relative")
     plain = next(compiling.planned().experiment.model.weights()).init
-    site = Site(64, 2, 128, 257, InitScheme(plain, plain, plain, plain), Heads(4, 16, "num_heads"), True, None)
-    component = scheme.lower(site, bidirectional=bidirectional)
+    scheme_of_weights, heads = InitScheme(plain, plain, plain, plain), Heads(4, 16, "num_heads")
+    reads = "both" if bidirectional else "past"
+    component = scheme.lower(Site(64, 2, 128, 257, scheme_of_weights, heads, True, None, reads=reads))
     assert component.template is not None
     functions = templates.macros(component.template, component.values).functions()
     return compiling.module(f"import torch\nfrom torch import Tensor\n{functions}", folder)
