@@ -66,9 +66,9 @@ def _put_before(tokenizer: Mapping[str, Any], ids: Mapping[str, int]) -> tuple[s
     step = tokenizer.get("post_processor") or {}
     for one in step.get("processors") or (step,):
         template = one.get("single") or () if one.get("type") == "TemplateProcessing" else ()
-        word = str((template[0].get("SpecialToken") or {}).get("id")) if template else ""
-        if word in ids:
-            return word, ids[word]
+        word = (template[0].get("SpecialToken") or {}).get("id") if template else None
+        if word is not None and str(word) in ids:
+            return str(word), ids[str(word)]
         if one.get("type") in ("RobertaProcessing", "BertProcessing") and one.get("cls"):
             return str(one["cls"][0]), int(one["cls"][1])
     return None
