@@ -37,10 +37,11 @@ def check_muon(experiment: Experiment) -> Iterator[Finding]:
         trained = work.trained(experiment.model)
         given = [weight for weight in trained if _for_matrices(work.optimizer_of(weight.name))]
         others = [weight for weight in given if len(weight.sizes) != 2 or weight.stacked]
-        matrices = [weight for weight in given if weight not in others]
+        matrices = [weight for weight in given if len(weight.sizes) == 2 and not weight.stacked]
         tables = [weight.name for weight in matrices if weight.name.startswith(_TABLES) and not work.adapter]
         names = [weight.name for weight in others]
-        spared = [weight.name for weight in trained if weight.name not in (*names, *tables)]
+        meant = {*names, *tables}
+        spared = [weight.name for weight in trained if weight.name not in meant]
         if others:
             yield _vectors(stage, work, others, tables, _help(work, [*names, *tables], spared))
         elif tables:
