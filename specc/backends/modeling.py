@@ -359,8 +359,8 @@ def _mask(attention: ir.Component) -> str:
 
 
 def _own(template: str) -> str:
-    """Our template where `model.py` has another."""
-    return template.replace("model/", "huggingface/", 1)
+    """Our template where `model.py` has another; positions are given, wherever documents begin."""
+    return template.replace("model/", "huggingface/", 1).replace("/documents/", "/")
 
 
 def _class(component: ir.Component) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from specc import ir
 from specc.backends import modeling
 from tests import compiling
 
@@ -35,7 +36,12 @@ def pair(folder: Path, *sets: str, seed: int = 0, **loading: Any) -> Pair:
     for name, value in ours.named_buffers():
         if name.endswith("correction"):
             nn.init.normal_(value, std=0.2)
-    out = folder / "exported"
+    out = exported(plan, files, ours, folder / "exported")
+    return Pair(ours, load(out, **loading), out)
+
+
+def exported(plan: ir.Plan, files: dict[str, str], ours: nn.Module, out: Path) -> Path:
+    """A folder with the emitted module and the weights of ours, as `specc export` writes it."""
     out.mkdir()
     for path, text in files.items():
         if path.startswith(f"{modeling.FOLDER}/"):
@@ -43,7 +49,7 @@ def pair(folder: Path, *sets: str, seed: int = 0, **loading: Any) -> Pair:
     state = ours.state_dict()
     tensors = {move["theirs"]: state[move["ours"][0]].clone() for move in modeling.moves(plan.experiment.model)}
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
-    return Pair(ours, load(out, **loading), out)
+    return out
 
 
 def load(folder: Path, **loading: Any) -> Any:
