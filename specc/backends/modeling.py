@@ -313,13 +313,14 @@ def _begun(name: str, how: str) -> dict[str, Any]:
 def _position(model: ir.Model) -> Any:
     """Its macros; what it includes of its own stands beside them, and angles are [B, 1, T, ...]."""
     values = {**model.position.values, "rows": "B1T"}
-    values |= {key: _own(values[key]) for key in ("rotation", "bias") if key in values}
-    return templates.macros(_own(template(model.position)), values)
+    values |= {key: _own(values[key]) for key in ("rotation", "bias") if values.get(key)}
+    return templates.macros(f"huggingface/{model.position.kind}.py.j2", values)
 
 
 def _adds_bias(model: ir.Model) -> bool:
     """Whether positions add to the scores."""
-    return model.position.bias_per_layer_stack > 0
+    position = model.position
+    return position.bias_per_layer_stack + position.bias_per_sequence > 0 or bool(position.values.get("score"))
 
 
 def _letters(model: ir.Model) -> tuple[str, str]:

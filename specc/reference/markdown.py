@@ -118,7 +118,7 @@ def _page(top: Key, names: list[str], language: Language, places: _Places) -> st
             blocks += [f"## {name}", f"Stands at {at}. {one} {', '.join(kinds)}."]
             continue
         section = language.sections[name]
-        title = f"### {_title(name)}" if section.kind else f"## {name}"
+        title = f"### {_title(name)}" if section.kind else f"## {_title(name)}"
         where = f"Stands at {at}." if section.kind is None else f"`kind: {section.kind}` at {at}."
         blocks += [title, where, section.doc, _table(section, page, places)]
     return "\n\n".join(blocks)

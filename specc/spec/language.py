@@ -232,8 +232,11 @@ def _below(options: list[Any], node: Node | None, part: str | int) -> list[Any]:
         arguments = get_args(container)
         return _members(arguments[1] if get_origin(container) is dict else arguments[0])
     model = _chosen(options, node)
-    info = fields(model).get(str(part)) if model is not None else None
-    return [] if info is None else _members(info.annotation)
+    # A file that is laid over another may leave the kind to it: then whatever some kind has under the key.
+    unsaid = model is None and not (isinstance(node, Tree) and "kind" in node.entries)
+    models = _models(options) if unsaid else [model] if model is not None else []
+    found = [info for each in models if (info := fields(each).get(str(part))) is not None]
+    return list(dict.fromkeys(option for info in found for option in _members(info.annotation)))
 
 
 def _chosen(options: list[Any], node: Node | None) -> type[BaseModel] | None:

@@ -104,7 +104,7 @@ def test_every_stage_is_a_job_after_those_it_builds_on() -> None:
     }
     assert (jobs["pretrain"]["nodes"], jobs["pretrain"]["gpus_per_node"]) == (64, 8)
     without_code = {name for name, job in jobs.items() if job["program"] is None}
-    assert without_code == {"sft", "dpo", "export"}
+    assert without_code == {"sft", "dpo"}
     assert {name: job["engine"] for name, job in jobs.items()}["pretrain"] == "deepspeed"
 
 

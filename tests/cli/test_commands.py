@@ -36,10 +36,6 @@ def test_wrong_usage_is_exit_code_2(specc: Specc) -> None:
     [
         ("sft", "error[SPC810]: this version of specc emits no code for stage `sft`"),
         ("dpo", "error[SPC810]: this version of specc emits no code for stage `dpo`"),
-        (
-            "export",
-            "error[SPC910]: stage `export` cannot be run: no class of transformers is known to",
-        ),
     ],
 )
 def test_a_stage_without_lowering_is_a_plain_diagnostic_on_its_own(
@@ -66,7 +62,7 @@ def test_plan_json_has_the_documented_keys(specc: Specc) -> None:
 
 
 def test_compile_writes_then_has_nothing_to_do(specc: Specc) -> None:
-    assert "6 new, 0 changed" in specc("compile", TINY, "--set", "cluster.slurm={}").out
+    assert "9 new, 0 changed" in specc("compile", TINY, "--set", "cluster.slurm={}").out
     again = specc("compile", TINY, "--set", "cluster.slurm={}")
     assert "0 new, 0 changed, 0 removed" in again.out
     assert specc("compile", TINY, "--set", "cluster.slurm={}", "--check").code == 0

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from runners.objective.examples import next_token
 from runners.torch_engine import TorchEngine, recompute_activations
 from tests import compiling
 from tests.runners.test_pretrain import curve, wait_for_step, weights
@@ -80,9 +81,9 @@ def test_each_token_is_counted_once_however_a_batch_is_computed(recompute: bool,
     seen = []
     for micro in (8, 3, 1):
         one = engine(tmp_path, "kind: bias", micro, recompute=recompute)
-        one.gradients(rows(0))
+        one.gradients(next_token(rows(0)))
         seen.append([router.seen_E.clone() for router in one.model.routers()])
-        one.validation_loss(rows(1))
+        one.validation_loss(next_token(rows(1)))
         assert all(torch.equal(a, b.seen_E) for a, b in zip(seen[-1], one.model.routers(), strict=True))
     assert all(int(counts.sum()) == 8 * 32 * 2 for counts in seen[0])
     assert all(torch.equal(a, b) for other in seen[1:] for a, b in zip(seen[0], other, strict=True))
@@ -92,7 +93,7 @@ def test_recomputed_blocks_change_neither_loss_nor_gradients(tmp_path: Path) -> 
     found = []
     for recompute in (False, True):
         one = engine(tmp_path, "kind: loss, coefficient: 0.5", 4, recompute=recompute)
-        numbers = one.gradients(rows(0))
+        numbers = one.gradients(next_token(rows(0)))
         found.append((numbers, one.auxiliary(), [weight.grad for weight in one.model.parameters()]))
     assert found[0][:2] == found[1][:2]
     assert all(torch.equal(a, b) for a, b in zip(found[0][2], found[1][2], strict=True))
@@ -101,7 +102,7 @@ def test_recomputed_blocks_change_neither_loss_nor_gradients(tmp_path: Path) -> 
 def test_the_auxiliary_loss_is_in_the_gradients_and_not_in_the_reported_loss(tmp_path: Path) -> None:
     plain, balanced = engine(tmp_path, "kind: none"), engine(tmp_path, "kind: loss, coefficient: 0.5")
     assert plain.auxiliary() is None
-    assert plain.gradients(rows(0))[0] == balanced.gradients(rows(0))[0]
+    assert plain.gradients(next_token(rows(0)))[0] == balanced.gradients(next_token(rows(0)))[0]
     router = "layers.0.ffn.router.weight"
     pulls = [dict(one.model.named_parameters())[router].grad for one in (plain, balanced)]
     judge = engine(tmp_path, "kind: loss, coefficient: 0.5").model
@@ -116,7 +117,7 @@ def test_balancing_evens_the_load_and_moves_the_bias(tmp_path: Path) -> None:
         one = engine(tmp_path, balancing)
         before = entropy(loads(one.model))
         for step in range(60):
-            one.gradients(rows(step))
+            one.gradients(next_token(rows(step)))
             one.update(1e-3)
         after[balancing.split(",")[0]] = entropy(loads(one.model)) - before
         if "bias" in balancing:
