@@ -19,6 +19,8 @@ def unwritten(model: ir.Model) -> str | None:
         return "modeling code for transformers gives every layer a block of its own, and this model's layers share them"
     if model.has_adapters:
         return "modeling code for transformers leaves adapters to PEFT, and this model has its own"
+    if model.window == 1:
+        return "caches of transformers keep more of a window of 1 than is seen, and this model has one"
     return None
 
 

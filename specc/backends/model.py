@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from specc import ir
@@ -43,7 +43,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "cache": _cache(model),
         "stack": own,
         "encoder": encoder,
-        "functions": (*documents, *dict.fromkeys(text for each in stacks for text in each.functions)),
+        "functions": (*documents, *_once(text for each in stacks for text in each.functions)),
         "classes": (
             *_norms(model),
             *(text for each in stacks for text in each.attentions),
@@ -61,6 +61,11 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     values["prediction"] = prediction(model, values["head"], values)
     values["prediction_class"] = values["prediction"].functions().strip("\n")
     return (Artifact(PATH, templates.render(_TEMPLATES[model.family], values)),)
+
+
+def _once(texts: Iterable[str]) -> Iterator[str]:
+    """Each definition once: two stacks may have some in common and others of their own."""
+    yield from dict.fromkeys(part.strip("\n") for text in texts for part in text.split("\n\n\n"))
 
 
 def _cache(model: ir.Model) -> str:

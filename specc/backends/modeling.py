@@ -34,10 +34,12 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """Code and config of a decoder, in a folder of their own; nothing for other models.
 
     Nor for those that predict further tokens, share blocks or have adapters: transformers has no method or cache that
-    could be filled, and its adapters are those of PEFT.
+    could be filled, and its adapters are those of PEFT. Nor for a window of 1, of which its cache keeps everything
+    (transformers 5.23, cache_utils.py, DynamicSlidingWindowLayer: the last `window - 1` are `[-0:]`).
     """
     model = plan.experiment.model
-    if model.family != "decoder" or model.values.get("prediction") or model.shares_blocks or model.has_adapters:
+    special = model.values.get("prediction") or model.shares_blocks or model.has_adapters or model.window == 1
+    if model.family != "decoder" or special:
         return ()
     settings = json.dumps(config(model), indent=2) + "\n"
     files = (Artifact("config.json", settings), *modeling(plan))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ def prediction(model: ir.Model, head: Any, holes: Mapping[str, Any]) -> Any:
     more = {
         **holes,
         "more": asked["depth"] - 1,
+        "counts": holes["documents"] or re.search(r"\bstart\b", holes["prepare"]) is not None,
         "block": _block(model),
         "norm": _norm(model),
         "signature": "".join(f", {part}" for part in holes["signature"].rstrip(", ").split(", ") if part),

@@ -124,6 +124,11 @@ class Model:
         return sum(layer.applied for layer in self.blocks)
 
     @property
+    def window(self) -> int | None:
+        """Positions that a query of a layer with a window sees; None where no layer has one."""
+        return next((each.size for each in self.dimensions if each.letter == "W"), None)
+
+    @property
     def shares_blocks(self) -> bool:
         """Whether blocks are used more than once."""
         return any(layer.uses > 1 for layer in self.blocks)

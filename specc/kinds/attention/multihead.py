@@ -125,6 +125,7 @@ class MultiHead(Node):
             yield self._unsplit(frame)
             return
         yield from self._check_window(frame)
+        yield from self._check_alone()
         yield from self._check_kernel(frame)
 
     def across(self, site: Site) -> Component:
@@ -280,6 +281,15 @@ class MultiHead(Node):
             headline = f"the pattern `{pattern}` has no local layer that a window of {window:,} could bind"
             yield Finding(
                 "SPC115", headline, (At((*_PATH, "pattern")), At((*_PATH, "window"))), help="leave `window` out"
+            )
+
+    def _check_alone(self) -> Iterator[Finding]:
+        """A window in which a token sees itself alone: its share of itself is 1, whatever its query and key are."""
+        if self.window == 1 and not self.sinks:
+            headline = "a query with a window of 1 sees its own token alone, whose share is 1 whatever the score"
+            why = "the projections of queries and keys change nothing there, and get no gradient"
+            yield Finding(
+                "SPC135", headline, (At((*_PATH, "window")),), (why,), "use `window: 2` or more", severity="warning"
             )
 
     def _check_kernel(self, frame: Frame) -> Iterator[Finding]:

@@ -40,6 +40,18 @@ def check_experts(routing: Routing, lonely: str | None) -> Iterator[Finding]:
         yield Finding("SPC134", headline, at, help=f"leave `{lonely}` out, or add `num_shared_experts: 1`")
 
 
+def sole_weight() -> Finding:
+    """The one expert of a token whose weight is made to be 1: nothing tells the router what it should have chosen."""
+    return Finding(
+        "SPC136",
+        "the weights of a token's experts are made to sum to 1, and it has 1 expert: its weight is always 1",
+        (At((*_PATH, "normalize_weights")), At((*_PATH, "experts_per_token"))),
+        ("the router then gets no gradient from the loss of the tokens",),
+        "use `normalize_weights: false`",
+        severity="warning",
+    )
+
+
 def _check_groups(routing: Routing) -> Iterator[Finding]:
     groups, chosen, size = routing.num_groups, routing.groups_per_token, routing.group_size
     if chosen is None:

@@ -12,7 +12,7 @@ from specc.ir.component import ZEROS, Component, Dimension, Saved, Weight
 from specc.kinds.balancing import Balancing
 from specc.kinds.balancing.none import NoBalancing
 from specc.kinds.ffn.dense import Dense
-from specc.kinds.ffn.experts import Routing, check_experts
+from specc.kinds.ffn.experts import Routing, check_experts, sole_weight
 from specc.kinds.ffn.gated import gated_values, gated_weights, inner_saved
 from specc.kinds.linear import linear, matmul_flops
 from specc.kinds.site import Frame, Site
@@ -81,6 +81,8 @@ class Moe(Node):
         shared = "shared_gate" if self.shared_gate else "shared_intermediate_size"
         alone = not self.num_shared_experts and (self.shared_gate or self.shared_intermediate_size != "auto")
         yield from check_experts(self.routing, lonely=shared if alone else None)
+        if self.normalize_weights and self.experts_per_token == 1 < self.num_experts:
+            yield sole_weight()
         if self.dense is not None:
             yield from self.dense.check(frame)
 
