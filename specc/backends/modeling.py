@@ -13,7 +13,7 @@ from specc import ir
 from specc.backends import templates
 from specc.backends.artifact import Artifact
 from specc.backends.layers import layers, pattern
-from specc.backends.notice import notice
+from specc.backends.notice import counted, notice
 from specc.backends.stack import by_module, made, template, unless_one
 
 FOLDER = "huggingface"
@@ -131,7 +131,7 @@ def _modeling(plan: ir.Plan) -> dict[str, Any]:
         "title": plan.experiment.name,
         "notice": notice(),
         "family": model.family,
-        "parameters": f"{model.parameters:,}",
+        "parameters": counted(model),
         "dimensions": model.dimensions,
         "parts": [*_functions(model, position), *_classes(model, position, signature)],
         "layers": order,
