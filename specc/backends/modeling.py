@@ -313,16 +313,25 @@ def _begun(name: str, how: str) -> dict[str, Any]:
 
 
 def _position(model: ir.Model) -> Any:
-    """Its macros; what it includes of its own stands beside them, and angles are [B, 1, T, ...]."""
+    """Its macros; what it includes of its own stands beside them, and angles are [B, 1, T, ...].
+
+    They are the same for every kernel, and whether documents are kept apart or not.
+    """
     values = {**model.position.values, "rows": "B1T"}
-    values |= {key: _own(values[key]) for key in ("rotation", "bias") if values.get(key)}
+    if values.get("rotation"):
+        values["rotation"] = _own(values["rotation"])
+    if model.position.kind == "position/alibi":
+        values["bias"] = _ALIBI[values["rounded"]]
     return templates.macros(f"huggingface/{model.position.kind}.py.j2", values)
 
 
+_ALIBI = {False: "huggingface/position/alibi_bias_fp32.py.j2", True: "huggingface/position/alibi_bias_bf16.py.j2"}
+"""The bias of slopes, as they are and rounded."""
+
+
 def _adds_bias(model: ir.Model) -> bool:
-    """Whether positions add to the scores."""
-    position = model.position
-    return position.bias_per_layer_stack + position.bias_per_sequence > 0 or bool(position.values.get("score"))
+    """Whether positions add to the scores, be it in a kernel."""
+    return model.position.kind in ("position/alibi", "position/relative")
 
 
 def _letters(model: ir.Model) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from specc.backends import modeling
+from specc.native import unwritten
 from tests import compiling
 from tests.backends.remote import Pair, load, pair
 from tests.kinds.test_every_kind import ARCHITECTURES, Architecture, sets
@@ -219,3 +220,22 @@ def test_weights_that_no_file_has_begin_as_norms_that_change_nothing(tmp_path: P
         zero = name.endswith(("norm.weight", "sinks", "correction", "seen_E", "bias"))
         assert (value.float().abs().max() == 0) == zero, name
         assert zero or abs(value.std() - 0.02) < 0.005, name
+
+
+@pytest.mark.parametrize("position", ["alibi", "alibi, slope_precision: bf16", "relative", "learned", "sinusoidal", "rope"])
+def test_kernel_and_packing_of_the_training_change_nothing_in_the_module(position: str) -> None:
+    heads, gpu = "kind: gqa, num_heads: 2, num_kv_heads: 1", ("cluster={device: h100_sxm}", "stages.pretrain.precision=bf16")
+    chosen = (f"model.position={{kind: {position}}}", *gpu)
+    kernels = ["eager", "sdpa", "flex", *(["flash"] if position not in ("alibi, slope_precision: bf16", "relative") else [])]
+    texts = {
+        written(*chosen, f"model.attention={{{heads}, kernel: {kernel}}}", f"stages.pretrain.packing.cross_document={across}")
+        for kernel in kernels
+        for across in ("true", "false")
+    }
+    assert len({text.partition("\n")[2] for text in texts}) == 1  # but for the name of the experiment
+
+
+def test_no_module_is_written_for_a_window_of_which_the_cache_of_transformers_keeps_everything() -> None:
+    plan = compiling.planned("model.attention={kind: gqa, num_heads: 4, num_kv_heads: 2, window: 1}")
+    assert not any(path.startswith(modeling.FOLDER) for path in compiling.files(plan))
+    assert "window of 1" in (unwritten(plan.experiment.model) or "")

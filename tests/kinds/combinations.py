@@ -39,6 +39,19 @@ def drawn(seed: int, kind: str | None = None) -> tuple[str, ...]:
     return (f"model={json.dumps(model)}", *more)
 
 
+def on_gpu(seed: int, kernel: str) -> tuple[str, ...]:
+    """The same for a kernel that runs on GPUs only, with heads that are large enough for it."""
+    said, *more = drawn(seed, "decoder")
+    model = json.loads(said.removeprefix("model="))
+    model["attention"] |= {"kernel": kernel}
+    if "head_dim" in model["attention"]:
+        model["attention"] |= {"head_dim": 16}
+    if (model["position"].get("scaling") or {}).get("kind") == "longrope":
+        model["position"]["scaling"] = {"kind": "linear", "factor": 4}
+    gpu = ("cluster={device: h100_sxm}", "stages.pretrain.precision=bf16")
+    return (f"model={json.dumps(model)}", *more, *gpu)
+
+
 def _maybe(chance: random.Random, share: float = 0.5) -> bool:
     return chance.random() < share
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +18,9 @@ from specc import driver, ir
 from specc.backends import modeling
 from specc.diagnostics.render import render
 from tests import compiling
-from tests.backends import remote
+from tests.backends import flash_attn_stand_in, remote
 from tests.backends.test_model import is_readable
-from tests.kinds.combinations import drawn
+from tests.kinds.combinations import drawn, on_gpu
 
 QUICK, ALL = 60, 500
 LENGTH, PROMPT, END, NEW, LABEL = 17, 5, 256, 5, 3
@@ -62,6 +63,26 @@ def test_a_model_drawn_at_random_does_all_that_is_promised_of_it(seed: int, tmp_
     JUDGES[made.lowered.family](made, tmp_path)
     every_parameter_has_a_gradient(made, still=bool(UNTRAINED & {found.code for found in outcome.diagnostics}))
     in_bf16_all_is_finite(made)
+
+
+@pytest.mark.parametrize("kernel", ["flex", "flash"])
+@pytest.mark.parametrize("seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10, 200))])
+def test_code_for_the_kernels_of_gpus_is_tidy_and_has_its_weights(
+    seed: int, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flash_attn", flash_attn_stand_in)
+    sets = on_gpu(seed, kernel)
+    print(f"seed {seed}:", *sets)
+    outcome = driver.check(compiling.TINY, sets, driver.Wishes(emitting=True))
+    if outcome.plan is None:
+        assert outcome.failed
+        pytest.skip(render(outcome.diagnostics, outcome.texts, "short"))
+    files = compiling.files(outcome.plan)
+    module = compiling.module(files["model.py"], tmp_path)
+    with torch.device("meta"):
+        made = Made(outcome.plan, files, module, module.Model())
+    its_weights_are_as_lowered(made)
+    its_files_are_tidy(made, tmp_path)
 
 
 def its_weights_are_as_lowered(made: Made) -> None:
