@@ -222,13 +222,27 @@ def test_weights_that_no_file_has_begin_as_norms_that_change_nothing(tmp_path: P
         assert zero or abs(value.std() - 0.02) < 0.005, name
 
 
-@pytest.mark.parametrize("position", ["alibi", "alibi, slope_precision: bf16", "relative", "learned", "sinusoidal", "rope"])
+@pytest.mark.parametrize(
+    "position", ["alibi", "alibi, slope_precision: bf16", "relative", "learned", "sinusoidal", "rope"]
+)
 def test_kernel_and_packing_of_the_training_change_nothing_in_the_module(position: str) -> None:
-    heads, gpu = "kind: gqa, num_heads: 2, num_kv_heads: 1", ("cluster={device: h100_sxm}", "stages.pretrain.precision=bf16")
+    heads, gpu = (
+        "kind: gqa, num_heads: 2, num_kv_heads: 1",
+        ("cluster={device: h100_sxm}", "stages.pretrain.precision=bf16"),
+    )
     chosen = (f"model.position={{kind: {position}}}", *gpu)
-    kernels = ["eager", "sdpa", "flex", *(["flash"] if position not in ("alibi, slope_precision: bf16", "relative") else [])]
+    kernels = [
+        "eager",
+        "sdpa",
+        "flex",
+        *(["flash"] if position not in ("alibi, slope_precision: bf16", "relative") else []),
+    ]
     texts = {
-        written(*chosen, f"model.attention={{{heads}, kernel: {kernel}}}", f"stages.pretrain.packing.cross_document={across}")
+        written(
+            *chosen,
+            f"model.attention={{{heads}, kernel: {kernel}}}",
+            f"stages.pretrain.packing.cross_document={across}",
+        )
         for kernel in kernels
         for across in ("true", "false")
     }

@@ -156,7 +156,10 @@ def _attention(chance: random.Random, layers: int, kind: str) -> Section:
         attention |= {"qk_norm": norm, "qk_norm_over": chance.choice(("head", "each_head", "width"))}
     if _maybe(chance, 0.4):
         patterns = [None, *(text for text in ("L", "LG", "GL", "LLG", "GLL", "LGLL") if layers % len(text) == 0)]
-        attention |= {"window": chance.choice((1 if kind == "decoder" else 2, 3, 6)), "pattern": chance.choice(patterns)}
+        attention |= {
+            "window": chance.choice((1 if kind == "decoder" else 2, 3, 6)),
+            "pattern": chance.choice(patterns),
+        }
     bound = attention["logit_softcap"] or attention["sinks"]
     attention["kernel"] = chance.choice(("auto", "eager", "auto" if bound else "sdpa"))
     return attention
