@@ -54,6 +54,28 @@ def same_logits(architecture: Architecture, folder: Path) -> None:
             torch.testing.assert_close(found.theirs(ids()).logits, found.ours(ids()), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["rope", "learned", "sinusoidal", "alibi, slope_precision: bf16"])
+def test_documents_that_were_kept_apart_are_one_each_for_transformers(kind: str, tmp_path: Path) -> None:
+    found = pair(tmp_path, f"model.position={{kind: {kind}}}", "stages.pretrain.packing.cross_document=false")
+    with torch.no_grad():
+        torch.testing.assert_close(found.theirs(ids()).logits, found.ours(ids()), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "position"),
+    [("flex", "alibi"), ("flex", "relative"), ("flex", "alibi, slope_precision: bf16"), ("flash", "alibi")],
+)
+@pytest.mark.parametrize("together", ["true", "false"])
+def test_a_kernel_that_adds_the_bias_by_itself_changes_nothing_of_the_module(
+    kernel: str, position: str, together: str
+) -> None:
+    asked = (f"model.position={{kind: {position}}}", "cluster={device: h100_sxm}", "stages.pretrain.precision=bf16")
+    packed = f"stages.pretrain.packing.cross_document={together}"
+    plain = written(*asked, "model.attention.kernel=sdpa")
+    own = written(*asked, packed, f"model.attention.kernel={kernel}")
+    assert own.split('"""', 2)[2] == plain.split('"""', 2)[2]  # a docstring has the name of the experiment
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES[::12])
 def test_logits_are_those_of_the_generated_model(architecture: Architecture, tmp_path: Path) -> None:
     same_logits(architecture, tmp_path)
