@@ -25,7 +25,7 @@ from runners.checkpoint import WEIGHTS, required
 from runners.errors import RunError
 from runners.events import read_events
 from runners.imported import ORIGIN
-from runners.moves import Move, announced, check_shapes, gathered, matched, read_moves, sources, theirs_of
+from runners.moves import Move, announced, check_shapes, gathered, matched, read_moves, sources, theirs_of, unread
 from runners.tensor_files import INDEX, SINGLE, Entry, Stored, open_file, open_folder, read_json, shards, write
 
 SHARD = 5 * 10**9
@@ -82,7 +82,8 @@ def take_apart(source: Path, out: Path, job: Mapping[str, Any]) -> dict[str, Any
     digest = write(out / WEIGHTS, ordered, lambda name: gathered(parts[name], stored.read))
     kinds = sorted({str(entry.dtype).removeprefix("torch.") for entry in ordered.values()})
     size = sum(entry.bytes for entry in ordered.values())
-    return {"sha256": digest, "tensors": len(stored.entries), "bytes": size, "types": kinds}
+    told = unread(job["unread"], moves, stored)
+    return {"sha256": digest, "tensors": len(moves), "bytes": size, "types": kinds, "unread": told}
 
 
 def hand_over(handover: Handover, out: Path, largest: int = SHARD) -> dict[str, Any]:

@@ -113,20 +113,37 @@ def matched(moves: Sequence[Move], stored: Stored, ignored: Sequence[str]) -> tu
     checkpoint of a model without its head has names without the prefix of the model with it (the `gpt2` of the hub).
     """
     names = set(stored.entries)
-    prefixes = {move.theirs.partition(".")[0] + "." for move in moves}
+    prefixes = _prefixes(moves)
     if all(move.theirs not in names for move in moves) and names:
         moves = [_without(move, prefixes, names) for move in moves]
     wanted = {move.theirs for move in moves}
     missing = sorted(wanted - names)
-    called = {name: (name, *(prefix + name for prefix in prefixes)) for name in names - wanted}
-    rules = re.compile("|".join(f"(?:{rule})" for rule in ignored) or r"(?!)")
-    left = sorted(name for name, full in called.items() if not any(rules.fullmatch(one) for one in full))
+    left = sorted(names - wanted - set(named_by(ignored, names - wanted, prefixes)))
     left = [name for name in left if not _is_copy(name, stored, wanted & names)]
     if missing:
         raise RunError(f"the checkpoint lacks {_listed(missing)}, which the config asks for")
+    table = next((move.theirs for move in moves if "embedding.weight" in move.ours), None)
+    for name in left:
+        if table is not None and stored.entries[name].shape == stored.entries[table].shape:
+            raise RunError(f"`{name}` differs from `{table}`, and the config makes them one table: nothing is dropped")
     if left:
         raise RunError(f"the checkpoint holds {_listed(left)}, which the config has no use for: nothing is dropped")
     return tuple(moves)
+
+
+def named_by(rules: Iterable[str], names: Iterable[str], prefixes: set[str]) -> tuple[str, ...]:
+    """The names that one of some regular expressions is of, as they are or with a prefix before them."""
+    rule = re.compile("|".join(f"(?:{one})" for one in rules) or r"(?!)")
+    return tuple(name for name in sorted(names) if any(rule.fullmatch(prefix + name) for prefix in ("", *prefixes)))
+
+
+def unread(rules: Mapping[str, str], moves: Sequence[Move], stored: Stored) -> list[str]:
+    """What a user is told of weights that a checkpoint has and nobody reads; `rules` are names with what is said."""
+    by_reason: dict[str, list[str]] = {}
+    left = stored.entries.keys() - {move.theirs for move in moves}
+    for rule, said in rules.items():
+        by_reason.setdefault(said, []).extend(named_by((rule,), left, _prefixes(moves)))
+    return [f"{_listed(sorted(names))}: {said}" for said, names in by_reason.items() if names]
 
 
 def check_shapes(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], model: str) -> None:
@@ -155,6 +172,11 @@ def announced(parts: Mapping[str, tuple[Part, ...]], stored: Stored) -> dict[str
             raise RunError(f"`{theirs}` of shape {shape} does not hold `{name}`: {error}") from None
         entries[name] = Entry(stored.entries[of_name[0].move.theirs].file, tuple(blank.shape), blank.dtype)
     return entries
+
+
+def _prefixes(moves: Iterable[Move]) -> set[str]:
+    """What stands before the names of a model with its head, and not before those of one without."""
+    return {move.theirs.partition(".")[0] + "." for move in moves}
 
 
 def _without(move: Move, prefixes: set[str], names: set[str]) -> Move:

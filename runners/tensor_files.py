@@ -157,7 +157,7 @@ def _indexed(folder: Path, index: Path) -> Stored:
         raise RunError(f"{index} has no `weight_map`")
     missing = sorted({str(file) for file in names.values() if not (folder / str(file)).is_file()})
     if missing:
-        raise RunError(f"{index} names {len(missing):,} files that are not there: {', '.join(missing[:3])}")
+        raise RunError(f"{index} names files that are not there: {', '.join(missing[:3])}")
     files = {file: open_file(folder / file) for file in sorted({str(file) for file in names.values()})}
     lost = [name for name, file in names.items() if name not in files[file].entries]
     if lost:

@@ -108,7 +108,13 @@ def export(model: str, form: str, out: Path, module: str, family: str | None, ru
         },
     )
     architecture = (description.config.get("architectures") or ["?"])[0]
-    click.echo(f"{out} written: {architecture}, {result['tensors']:,} tensors in {result['files']:,} files")
+    click.echo(
+        f"{out} written: {architecture}, {_counted(result['tensors'], 'tensor')} in {_counted(result['files'], 'file')}"
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' if number != 1 else ''}"
 
 
 def _name(out: Path) -> str:
@@ -161,10 +167,13 @@ def _convert(found: Checkpoint, outcome: Outcome, out: Path) -> Weights:
             "out": str(out.resolve()),
             "moves": as_data(found.reading.moves),
             "ignored": list(found.reading.ignored),
+            "unread": dict(found.reading.unread),
             "weights": {weight.name: list(weight.sizes) for weight in model.weights()},
         },
     )
-    return Weights(result["sha256"], result["tensors"], result["bytes"], tuple(result["types"]))
+    return Weights(
+        result["sha256"], result["tensors"], result["bytes"], tuple(result["types"]), tuple(result["unread"])
+    )
 
 
 def _start(what: str, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,6 +235,8 @@ def _tell(out: Path, found: Checkpoint, outcome: Outcome, weights: Weights | Non
     click.echo(f"{out} written: {found.reading.architecture}, {show.facts(outcome.plans)}; {said}")
     if found.encoding.sha256 is None:
         click.echo(f"note: {found.folder} has no tokenizer.json; put one into {out / 'tokenizer'}", err=True)
+    for told in () if weights is None else weights.unread:
+        click.echo(f"note: {told}", err=True)
     click.echo(f"next: specc check {out / 'spec.yaml'}")
 
 

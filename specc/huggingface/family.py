@@ -75,6 +75,8 @@ class Family:
     old_keys: Mapping[str, type] = field(default_factory=dict)
     """Keys beyond the defaults that older configs hold and `read` looks at."""
     ignored: tuple[str, ...] = ()
-    """Names on disk (regular expressions over the whole name) that hold no weight: buffers and tied copies."""
+    """Names on disk (regular expressions over the whole name) that hold no weight: buffers.
+
+    A tied copy needs no entry: what holds the bits of another tensor is left aside, and what does not is an error."""
     unread: Callable[[Config], Mapping[str, str]] | None = None
     """Names on disk (as in `ignored`) of weights that the class does not read, each with what a user is told."""

@@ -27,8 +27,8 @@ BYTES = {"kind": "byte", "vocab_size": 257, "end_of_document": 256}
 def job(folder: Path, **changes: Any) -> dict[str, Any]:
     """What the compiler says of a checkpoint, with the shapes of its weights left to the moves."""
     reading = huggingface.read(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    said = {"moves": huggingface.as_data(reading.moves), "ignored": list(reading.ignored), "weights": {}}
-    return {**said, **changes}
+    said = {"moves": huggingface.as_data(reading.moves), "ignored": list(reading.ignored)}
+    return {**said, "unread": dict(reading.unread), "weights": {}, **changes}
 
 
 def handover(folder: Path, weights: Path, **changes: Any) -> Handover:
@@ -118,17 +118,39 @@ def test_a_checkpoint_of_the_model_without_its_head_is_read_under_its_shorter_na
     assert {move.theirs for move in found} == set(bare)
 
 
-def test_a_head_that_is_tied_and_written_all_the_same_is_read_once(tmp_path: Path) -> None:
-    case = next(case for case in CASES if case.keywords.get("tie_word_embeddings") and case.model_type == "llama")
+@pytest.mark.parametrize(
+    ("family", "table", "copy"),
+    [
+        ("llama", "model.embed_tokens.weight", "lm_head.weight"),
+        ("gpt2", "transformer.wte.weight", "lm_head.weight"),
+        ("bloom", "transformer.word_embeddings.weight", "lm_head.weight"),
+        ("bert", "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
+        ("t5", "shared.weight", "encoder.embed_tokens.weight"),
+    ],
+)
+def test_a_tied_table_that_is_written_twice_must_be_the_same_twice(
+    family: str, table: str, copy: str, tmp_path: Path
+) -> None:
+    alike = (case for case in CASES if case.model_type == family)
+    case = next(case for case in alike if family != "llama" or case.keywords.get("tie_word_embeddings"))
     built(case).save_pretrained(tmp_path / "tied")
     tensors = load_file(tmp_path / "tied/model.safetensors")
-    assert "lm_head.weight" not in tensors
-    head = tensors["model.embed_tokens.weight"]
-    once_more = change(tmp_path / "tied", tmp_path / "more", **{"lm_head.weight": head.clone()})
-    assert take_apart(once_more, tmp_path / "out", job(once_more))["tensors"] == len(tensors) + 1
-    other = change(tmp_path / "tied", tmp_path / "other", **{"lm_head.weight": head + 1})
-    with pytest.raises(RunError, match=r"holds `lm_head.weight`, which the config has no use for"):
+    assert copy not in tensors
+    once_more = change(tmp_path / "tied", tmp_path / "more", **{copy: tensors[table].clone()})
+    assert take_apart(once_more, tmp_path / "out", job(once_more))["tensors"] == len(tensors)
+    other = change(tmp_path / "tied", tmp_path / "other", **{copy: tensors[table] + 1})
+    with pytest.raises(RunError, match=f"`{copy}` differs from `{table}`, and the config makes them one table"):
         take_apart(other, tmp_path / "none", job(other))
+
+
+def test_weights_that_nobody_reads_are_named_and_not_counted(tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.model_type == "bert")
+    built(case).save_pretrained(tmp_path / "bert")
+    pooled = change(tmp_path / "bert", tmp_path / "pooled", **{"bert.pooler.dense.bias": torch.zeros(3)})
+    done = take_apart(pooled, tmp_path / "out", job(pooled))
+    assert done["tensors"] == len(load_file(tmp_path / "bert/model.safetensors"))
+    (told,) = done["unread"]
+    assert told.startswith("`bert.pooler.dense.bias`: `BertForMaskedLM` has no such part")
 
 
 def test_pickled_and_broken_weights_are_refused(llama: Path, tmp_path: Path) -> None:

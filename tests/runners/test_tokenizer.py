@@ -121,7 +121,7 @@ def generated(folder: Path, tmp_path: Path) -> Any:
 def imported(folder: Path, tmp_path: Path) -> tuple[Any, torch.nn.Module]:
     """The generated module of the architecture, and its model with the imported weights."""
     reading = read_checkpoint(folder, None).reading
-    job = {"moves": huggingface.as_data(reading.moves), "ignored": list(reading.ignored), "weights": {}}
+    job = {"moves": huggingface.as_data(reading.moves), "ignored": list(reading.ignored), "unread": {}, "weights": {}}
     take_apart(folder, tmp_path, job)
     stored = open_file(tmp_path / "weights.safetensors")
     code = generated(folder, tmp_path)

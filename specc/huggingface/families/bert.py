@@ -120,6 +120,6 @@ BERT = Family(
             "pooler_type",
         }
     ),
-    ignored=(r"cls\.predictions\.decoder\.(weight|bias)", r"(bert\.)?embeddings\.position_ids"),
+    ignored=(r"(bert\.)?embeddings\.position_ids",),
     unread=_pretraining,
 )

@@ -118,5 +118,4 @@ BLOOM = Family(
     ),
     old_names={"n_embed": "hidden_size", "num_attention_heads": "n_head", "num_hidden_layers": "n_layer"},
     old_keys={"seq_length": int},
-    ignored=(r"lm_head\.weight",),
 )

@@ -179,5 +179,4 @@ FALCON = Family(
         )
     },
     old_names={"n_embed": "hidden_size", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers"},
-    ignored=(r"lm_head\.weight",),
 )

@@ -132,5 +132,5 @@ GPT2 = Family(
         }
     ),
     old_names={"n_ctx": "n_positions"},
-    ignored=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)", r"lm_head\.weight"),
+    ignored=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",),
 )

@@ -98,8 +98,5 @@ GPT_NEOX = Family(
     write,
     rope=Rope(partial=0.25, theta_key="rotary_emb_base", partial_key="rotary_pct"),
     neutral=frozenset({"classifier_dropout", "is_decoder"}),
-    ignored=(
-        r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",
-        r"embed_out\.weight",
-    ),
+    ignored=(r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",),
 )

@@ -205,5 +205,4 @@ MODERNBERT = Family(
         }
     ),
     old_keys={"global_attn_every_n_layers": int},
-    ignored=(r"decoder\.weight",),
 )

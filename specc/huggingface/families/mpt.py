@@ -166,5 +166,4 @@ MPT = Family(
     neutral=frozenset({"learned_pos_emb", "init_device", "init_config", "verbose", "tokenizer_name"}),
     nullable=frozenset({"logit_scale"}),
     old_names={"hidden_size": "d_model", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"},
-    ignored=(r"lm_head\.weight",),
 )

@@ -106,6 +106,6 @@ ROBERTA = Family(
             ("absolute",), "`RobertaModel` adds a vector for each position, whatever it says"
         ),
     },
-    ignored=(r"lm_head\.decoder\.(weight|bias)", r"(roberta\.)?embeddings\.position_ids"),
+    ignored=(r"(roberta\.)?embeddings\.position_ids",),
     unread=_pretraining,
 )

@@ -184,8 +184,5 @@ T5 = Family(
         "dense_act_fn": str,
         "is_gated_act": bool,
     },
-    ignored=(
-        r"(encoder|decoder)\.embed_tokens\.weight",
-        r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
-    ),
+    ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
 )
