@@ -10,6 +10,7 @@ from typing import Any
 
 from specc.canonical import format_text
 from specc.importing.checkpoint import Checkpoint
+from specc.importing.tokenizer import Encoding
 from specc.starting import SCHEMA
 
 STAGE = "base"
@@ -28,10 +29,13 @@ _GOING_ON = """
 #       kind: pretrain
 #       from: {stage}
 #       data: text
-#       duration: 1000 steps
+{objective}#       duration: 1000 steps
 #       global_batch_size: 8 sequences
 #       optimizer: {{kind: adamw, learning_rate: 1.0e-5}}
 #       schedule: {{kind: cosine, warmup: 100 steps}}
+"""
+_NOT_TRAINED = """
+# No stage trains {what} in this version. What was imported can be exported again (docs/hugging_face.md).
 """
 _FROM_NOTHING = """
 data:
@@ -43,7 +47,7 @@ stages:
   pretrain:
     kind: pretrain
     data: text
-    duration: 1000 steps
+{objective}    duration: 1000 steps
     global_batch_size: {sequences} sequences
     optimizer: {{kind: adamw, learning_rate: 3.0e-4}}
     schedule: {{kind: cosine, warmup: 100 steps}}
@@ -58,12 +62,14 @@ class Weights:
     tensors: int
     bytes: int
     types: tuple[str, ...]
+    unread: tuple[str, ...] = ()
+    """What a user is told of weights that the files hold and nobody reads."""
 
     @property
     def text(self) -> str:
         """Such as `291 tensors, 16.1 GB in bfloat16`."""
         size = f"{self.bytes / 1e9:,.1f} GB" if self.bytes >= 1e8 else f"{self.bytes / 1e6:,.1f} MB"
-        return f"{self.tensors:,} tensors, {size} in {' and '.join(self.types)}"
+        return f"{self.tensors:,} tensor{'s' if self.tensors != 1 else ''}, {size} in {' and '.join(self.types)}"
 
 
 def compose(
@@ -84,13 +90,30 @@ def compose(
         *_block("model", reading.model),
     ]
     text = "\n".join(lines) + "\n"
+    objective = _objective(reading.model)
+    line = f"objective: {{kind: {objective}}}\n" if objective else ""
     if weights is None:
-        text += _FROM_NOTHING.format(sequences=_sequences(cluster))
+        below = f"    {line}" if line else ""
+        text += _FROM_NOTHING.format(sequences=_sequences(cluster), objective=below)
     else:
-        text += "\n" + "\n".join(_stage(weights, reading.family)) + "\n" + _GOING_ON.format(stage=STAGE)
+        text += "\n" + "\n".join(_stage(weights, reading.family)) + "\n"
+        text += _going_on(reading.model, f"#       {line}" if line else "")
     if cluster is not None:
         text += "\n" + "\n".join(_block("cluster", cluster)) + "\n"
     return format_text(text, "spec.yaml")
+
+
+def _objective(model: Mapping[str, Any]) -> str | None:
+    """What a stage must say that it trains on; None for a decoder, which need not say it."""
+    return {"encoder": "masked", "encoder_decoder": "span_corruption"}.get(model["kind"])
+
+
+def _going_on(model: Mapping[str, Any], objective: str) -> str:
+    """How a spec with weights goes on, as a comment."""
+    head = (model.get("head") or {}).get("kind", "masked_lm")
+    if model["kind"] == "encoder" and head != "masked_lm":
+        return _NOT_TRAINED.format(what="an encoder without a head" if head == "none" else f"the head `{head}`")
+    return _GOING_ON.format(stage=STAGE, objective=objective)
 
 
 def _sequences(cluster: Mapping[str, Any] | None) -> int:
@@ -108,6 +131,15 @@ def _tokenizer(checkpoint: Checkpoint) -> Iterator[str]:
     yield f"  end_of_document: {encoding.end_of_document}  # {_comment(encoding.why)}"
     if encoding.sha256 is not None:
         yield f"  sha256: {_scalar(encoding.sha256)}"
+    yield from _special(encoding, checkpoint.reading.model["kind"])
+
+
+def _special(encoding: Encoding, model: str) -> Iterator[str]:
+    """The ids that the objective of a family needs, where the tokenizer has them."""
+    if model == "encoder" and encoding.mask is not None:
+        yield f"  mask_token: {encoding.mask}"
+    if model == "encoder_decoder" and encoding.sentinels is not None:
+        yield f"  sentinel_tokens: {_flow(encoding.sentinels)}"
 
 
 def _stage(weights: Weights, family: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 
@@ -19,6 +20,10 @@ class Encoding:
     """Why that token stands before every document."""
     sha256: str | None
     """Of `tokenizer.json`; None where there is none."""
+    mask: int | None = None
+    """Id of the mask; None where no file says one."""
+    sentinels: tuple[int, int] | None = None
+    """First and last id of `<extra_id_0>` and those after it; None where they do not follow one another."""
 
 
 def read_encoding(
@@ -35,19 +40,41 @@ def read_encoding(
     ids = {} if tokenizer is None else dict(_ids(tokenizer))
     size = max(ids.values(), default=-1) + 1 or int(config.get("vocab_size") or 1)
     digest = None if text is None else sha256(text.encode("utf-8")).hexdigest()
+    end, why = _end(config, tokenizer, ids, size, settings)
+    return Encoding(size, end, why, digest, ids.get(_content(settings.get("mask_token")) or ""), _sentinels(ids))
+
+
+def _end(
+    config: Mapping[str, Any],
+    tokenizer: Mapping[str, Any] | None,
+    ids: Mapping[str, int],
+    size: int,
+    settings: Mapping[str, Any],
+) -> tuple[int, str]:
+    """The token before every document, and why it is that one."""
     put = None if tokenizer is None else _put_before(tokenizer, ids)
     if put is not None:
-        return Encoding(size, put[1], f"`{put[0]}`, which the tokenizer puts before a text", digest)
+        return put[1], f"`{put[0]}`, which the tokenizer puts before a text"
     for key, what in (("eos_token", "ends a text"), ("bos_token", "begins a text")):
         word = _content(settings.get(key)) or ""
         if word in ids:
-            return Encoding(size, ids[word], f"`{word}`, which {what}", digest)
+            return ids[word], f"`{word}`, which {what}"
     for key in ("eos_token_id", "bos_token_id"):
         found = config.get(key)
         first = found[0] if isinstance(found, list) and found else found
         if isinstance(first, int) and 0 <= first < size:
-            return Encoding(size, first, f"`{key}` of config.json", digest)
-    return Encoding(size, 0, "no file says which token ends a text: this is a guess", digest)
+            return first, f"`{key}` of config.json"
+    return 0, "no file says which token ends a text: this is a guess"
+
+
+def _sentinels(ids: Mapping[str, int]) -> tuple[int, int] | None:
+    """Of T5's sentinels the first and the last, where their ids follow one another up or down."""
+    found: list[int] = []
+    while f"<extra_id_{len(found)}>" in ids:
+        found.append(ids[f"<extra_id_{len(found)}>"])
+    if len(found) < 2 or {after - before for before, after in pairwise(found)} not in ({1}, {-1}):
+        return None
+    return found[0], found[-1]
 
 
 def _ids(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -27,3 +27,17 @@ def test_the_token_before_a_document_is_that_of_the_tokenizer(
 ) -> None:
     tokenizer = {"model": {"vocab": VOCAB}, "post_processor": {"type": "TemplateProcessing", "single": single}}
     assert read_encoding(config, tokenizer, "{}", settings).end_of_document == expected
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ({"<extra_id_0>": 9, "<extra_id_1>": 8, "<extra_id_2>": 7}, (9, 7)),  # T5 counts down
+        ({"<extra_id_0>": 3, "<extra_id_1>": 4}, (3, 4)),
+        ({"<extra_id_0>": 3, "<extra_id_1>": 5}, None),  # others lie between them
+        ({}, None),
+    ],
+)
+def test_the_mask_and_sentinels_in_a_row_are_found(ids: dict[str, int], expected: tuple[int, int] | None) -> None:
+    read = read_encoding({}, {"model": {"vocab": {**VOCAB, "[MASK]": 6, **ids}}}, "{}", {"mask_token": "[MASK]"})
+    assert (read.mask, read.sentinels) == (6, expected)
