@@ -66,9 +66,11 @@ class Exportable:
         rows = self.plan.experiment.model.vocab_size
         try:
             return describe(values_of(model, list), set(defaulted(model)), rows, family or self.family)
-        except NoClassError:
-            if module == "native" or family is not None or unwritten(self.plan.experiment.model):
+        except NoClassError as no_class:
+            if module == "native" or family is not None:
                 raise
+            if no_code := unwritten(self.plan.experiment.model):
+                raise NotExportableError(f"{no_class}; and {no_code}") from None
             return self._generated()
 
     def _generated(self) -> Description:

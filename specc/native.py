@@ -36,7 +36,7 @@ class Description:
 
 
 class NoClassError(Exception):
-    """No class of transformers computes the model; the message says why, of one family."""
+    """No class of transformers computes the model; the message says why, where one family was asked for."""
 
 
 def describe(
@@ -61,5 +61,6 @@ def describe(
             reasons.append(str(reason))
             continue
         return Description(config, tuple(huggingface.as_data(huggingface.read(config).moves)))
-    several = f"none of {len(reasons)} families can say this model; of the first, " if len(reasons) > 1 else ""
-    raise NoClassError(several + reasons[0])
+    if len(reasons) == 1:
+        raise NoClassError(reasons[0])
+    raise NoClassError(f"none of {len(reasons)} families can say this model (name one to hear why it cannot)")

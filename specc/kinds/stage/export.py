@@ -62,5 +62,6 @@ class Export(Node):
         except NoClassError as reason:
             if self.module == "auto" and self.family is None and no_code is None:
                 return ir.Export(self.format, "generated")
-            return ir.Export(self.format, "native", refusal=str(reason))
+            both = self.module == "auto" and self.family is None
+            return ir.Export(self.format, "native", refusal=f"{reason}; and {no_code}" if both else str(reason))
         return ir.Export(self.format, "native", found.config, found.moves)
