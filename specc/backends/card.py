@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from specc import ir
-from specc.backends import deepspeed, templates
+from specc.backends import deepspeed, modeling, templates
 from specc.backends.artifact import Artifact
 from specc.backends.notice import notice
 from specc.backends.programs import program
@@ -47,6 +47,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "stages": tuple(_section(plan, stage) for stage in experiment.stages),
         "slurm": bool(plan.cluster.slurm),
         "configurations": tuple(artifact.path for artifact in deepspeed.emit(plan)),
+        "modeling": modeling.is_written(model),
         "suites": any(isinstance(stage.work, ir.Evaluation) for stage in experiment.stages),
         "programs": tuple((stage.name, program(experiment, stage)) for stage in experiment.stages if stage.lowered),
     }
@@ -54,6 +55,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
 
 
 def _model(model: ir.Model, tokenizer: ir.Tokenizer) -> Iterator[Row]:
+    yield Row("kind", model.family)
     yield Row("parameters", f"{model.parameters:,}")
     yield Row("active parameters", f"{model.active_parameters:,}")
     yield Row("embedding parameters", f"{model.embedding_parameters:,}")
@@ -75,6 +77,10 @@ def _section(plan: ir.Plan, stage: ir.Stage) -> Section:
 def _rows(plan: ir.Plan, stage: ir.Stage, placed: ir.StagePlan) -> Iterator[Row | None]:
     layout = placed.layout
     yield _row("after", ", ".join(stage.after))
+    objective = stage.work.objective if isinstance(stage.work, ir.Training) else None
+    # What every decoder predicts goes without saying.
+    predicted = None if objective is None else objective.kind.removeprefix("objective/")
+    yield _row("objective", None if predicted == "causal" else predicted)
     yield _row("layout", None if layout is None else _layout(layout))
     yield _row("steps", None if placed.steps is None else f"{placed.steps:,}")
     if placed.tokens is not None:

@@ -68,7 +68,9 @@ def render(plan: Plan, width: int = WIDTH) -> str:
     with console.capture() as capture:
         parameters = _parameters(plan.experiment.model)
         console.print(f"{plan.experiment.name} on {plan.cluster.devices:,} x {plan.cluster.device.title}")
-        console.print(f"{count(parameters['total'])} parameters, {count(parameters['embedding'])} of them embedding")
+        total, active, embedding = (count(parameters[name]) for name in ("total", "active", "embedding"))
+        used = "" if active == total else f"{active} of them active for a token, "
+        console.print(f"{total} parameters, {used}{embedding} of them embedding")
         for stage in plan.stages:
             _print_stage(console, stage)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

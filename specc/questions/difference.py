@@ -306,6 +306,8 @@ def _facts(before: ir.Plan, after: ir.Plan, called: Mapping[str, str]) -> Iterat
     """Parameters, FLOPs, memory, time and money, of both."""
     models = (before.experiment.model, after.experiment.model)
     yield Fact("", "parameters", "", models[0].parameters, models[1].parameters)
+    if any(model.active_parameters != model.parameters for model in models):
+        yield Fact("", "active parameters", "", models[0].active_parameters, models[1].active_parameters)
     per_token = [model.forward_flops_per_token(model.context_length) for model in models]
     yield Fact("", "forward FLOPs per token", "", per_token[0], per_token[1])
     yield Fact("", "duration", "s", _sum(before, "duration_s"), _sum(after, "duration_s"))
