@@ -127,6 +127,16 @@ MISTAKES: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
         "a window of 128 never binds in a context of 128",
         ("model.attention.window=null",),
     ),
+    (f"model.attention={{{HEADS}, window: 1}}",): (
+        "SPC135",
+        "a query with a window of 1 sees its own token alone, whose share is 1 whatever the score",
+        ("model.attention.window=2",),
+    ),
+    (f"model.ffn={{{EXPERTS}, experts_per_token: 1}}",): (
+        "SPC136",
+        "the weights of a token's experts are made to sum to 1, and it has 1 expert: its weight is always 1",
+        ("model.ffn.normalize_weights=false",),
+    ),
     (f"model.attention={{{HEADS}, window: 8, pattern: LLLG}}", "model.num_layers=30"): (
         "SPC107",
         "the pattern `LLLG` does not tile 30 layers",
