@@ -8,7 +8,7 @@ from typing import Any
 from specc import ir
 from specc.backends import templates
 from specc.backends.artifact import Artifact
-from specc.backends.notice import counted, notice
+from specc.backends.notice import notice, used
 from specc.backends.prediction import prediction
 from specc.backends.stack import by_module, made, stack, template, unless_one
 from specc.ir.component import Component
@@ -35,7 +35,8 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "title": plan.experiment.name,
         "notice": notice(),
         "family": _FAMILIES[model.family],
-        "parameters": counted(model),
+        "parameters": f"{model.parameters:,}",
+        "used": used(model),
         "dimensions": model.dimensions,
         "kernel": templates.macros(kernel["kernel"], kernel),
         "document": model.values["document"],

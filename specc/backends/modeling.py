@@ -13,7 +13,7 @@ from specc import ir
 from specc.backends import templates
 from specc.backends.artifact import Artifact
 from specc.backends.layers import layers, pattern
-from specc.backends.notice import counted, notice
+from specc.backends.notice import notice, used
 from specc.backends.stack import by_module, made, template, unless_one
 
 FOLDER = "huggingface"
@@ -136,7 +136,8 @@ def _modeling(plan: ir.Plan) -> dict[str, Any]:
         "title": plan.experiment.name,
         "notice": notice(),
         "family": model.family,
-        "parameters": counted(model),
+        "parameters": f"{model.parameters:,}",
+        "used": used(model),
         "dimensions": model.dimensions,
         "parts": [*_functions(model, position), *_classes(model, position, signature)],
         "layers": order,
