@@ -115,7 +115,7 @@ def _page(top: Key, names: list[str], language: Language, places: _Places) -> st
                 _link(member, language.sections[member].kind or "", page, places) for member in language.sets[name]
             ]
             one = "Its kind is" if len(kinds) == 1 else "Its kinds are"
-            blocks += [f"## {name}", f"Stands at {at}. {one} {', '.join(kinds)}."]
+            blocks += [f"## {_title(name)}", f"Stands at {at}. {one} {', '.join(kinds)}."]
             continue
         section = language.sections[name]
         title = f"### {_title(name)}" if section.kind else f"## {_title(name)}"
