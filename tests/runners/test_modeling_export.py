@@ -87,7 +87,7 @@ def test_the_stage_of_a_spec_writes_the_same_folder(exported: Exported) -> None:
 def test_a_class_of_transformers_is_taken_where_one_computes_the_model(specc: Specc, exported: Exported) -> None:
     root = exported.folder.parent
     export = ("export", "biased/pretrain", "--format", "huggingface", "-o", "native")
-    assert "cannot compute this model" in specc(*export, "--module", "native", cwd=root).err
+    assert "families can say this model" in specc(*export, "--module", "native", cwd=root).err
     assert "cannot compute this model" in specc(*export, "--family", "llama", cwd=root).err
     assert json.loads((exported.folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "specc"
 
