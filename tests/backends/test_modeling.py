@@ -279,3 +279,16 @@ def test_no_module_is_written_for_a_window_of_which_the_cache_of_transformers_ke
     plan = compiling.planned("model.attention={kind: gqa, num_heads: 4, num_kv_heads: 2, window: 1}")
     assert not any(path.startswith(modeling.FOLDER) for path in compiling.files(plan))
     assert "window of 1" in (unwritten(plan.experiment.model) or "")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        ("model.layer_sharing={distinct: 1, order: cyclic}", "share"),
+        ("model.adapters={after: [ffn], size: 4}", "adapters"),
+    ],
+)
+def test_blocks_that_are_shared_or_have_adapters_have_no_module_and_that_is_said(chosen: str, reason: str) -> None:
+    plan = compiling.planned(chosen)
+    assert reason in (unwritten(plan.experiment.model) or "")
+    assert not any(path.startswith(modeling.FOLDER) for path in compiling.files(plan))
