@@ -11,7 +11,8 @@ from typing import Any
 from specc import driver, ir
 from specc.backends import modeling
 from specc.formatting import format_folders
-from specc.native import Description, NoClassError, describe, unwritten
+from specc.ir.modeling import unwritten
+from specc.native import Description, NoClassError, describe
 from specc.spec.base import values_of
 from specc.spec.defaults import defaulted
 from specc.spec.spec import Spec

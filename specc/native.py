@@ -6,22 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specc import huggingface, ir
-
-
-def unwritten(model: ir.Model) -> str | None:
-    """Why no modeling code of ours stands for a model beside its weights; None where it does."""
-    if model.family != "decoder":
-        return "modeling code for transformers is written for decoders"
-    if model.values.get("prediction"):
-        return "modeling code for transformers does not predict further tokens, and this model has weights for it"
-    if model.shares_blocks:
-        return "modeling code for transformers gives every layer a block of its own, and this model's layers share them"
-    if model.has_adapters:
-        return "modeling code for transformers leaves adapters to PEFT, and this model has its own"
-    if model.window == 1:
-        return "caches of transformers keep more of a window of 1 than is seen, and this model has one"
-    return None
+from specc import huggingface
 
 
 @dataclass(frozen=True)

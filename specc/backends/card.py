@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from specc import ir
-from specc.backends import deepspeed, modeling, templates
+from specc.backends import deepspeed, templates
 from specc.backends.artifact import Artifact
 from specc.backends.notice import notice
 from specc.backends.programs import program
+from specc.ir.modeling import unwritten
 
 PATH = "README.md"
 _GIB = 2**30
@@ -47,7 +48,7 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
         "stages": tuple(_section(plan, stage) for stage in experiment.stages),
         "slurm": bool(plan.cluster.slurm),
         "configurations": tuple(artifact.path for artifact in deepspeed.emit(plan)),
-        "modeling": modeling.is_written(model),
+        "modeling": unwritten(model) is None,
         "suites": any(isinstance(stage.work, ir.Evaluation) for stage in experiment.stages),
         "programs": tuple((stage.name, program(experiment, stage)) for stage in experiment.stages if stage.lowered),
     }

@@ -15,6 +15,7 @@ from specc.backends.artifact import Artifact
 from specc.backends.layers import layers, pattern
 from specc.backends.notice import notice, used
 from specc.backends.stack import by_module, made, template, unless_one
+from specc.ir.modeling import unwritten
 
 FOLDER = "huggingface"
 MODELING = "modeling_specc.py"
@@ -33,22 +34,11 @@ _HEADS = {"softcap": None, "sinks": False, "kv": "N"}
 def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """Code and config of a model that has them, in a folder of their own."""
     model = plan.experiment.model
-    if not is_written(model):
+    if unwritten(model) is not None:
         return ()
     settings = json.dumps(config(model), indent=2) + "\n"
     files = (Artifact("config.json", settings), *modeling(plan))
     return tuple(Artifact(f"{FOLDER}/{file.path}", file.text) for file in files)
-
-
-def is_written(model: ir.Model) -> bool:
-    """Whether there is code for a model: for decoders.
-
-    Not for those that predict further tokens, share blocks or have adapters: transformers has no method or cache that
-    could be filled, and its adapters are those of PEFT. Nor for a window of 1, of which its cache keeps everything
-    (transformers 5.23, cache_utils.py, DynamicSlidingWindowLayer: the last `window - 1` are `[-0:]`).
-    """
-    special = model.values.get("prediction") or model.shares_blocks or model.has_adapters or model.window == 1
-    return model.family == "decoder" and not special
 
 
 def modeling(plan: ir.Plan) -> tuple[Artifact, ...]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from specc.backends import modeling
-from specc.native import unwritten
+from specc.ir.modeling import unwritten
 from tests import compiling
 from tests.backends.remote import Pair, load, pair
 from tests.kinds.test_every_kind import ARCHITECTURES, Architecture, sets

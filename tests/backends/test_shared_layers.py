@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from specc import driver, ir
-from specc.native import unwritten
+from specc.ir.modeling import unwritten
 from specc.planning.workload import measure
 from tests import compiling
 

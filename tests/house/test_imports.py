@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "starting": {"spec", "source", "diagnostics", "resources"},
     "api": {"driver", "spec", "source", "ir", "writing"},
     "huggingface": {"diagnostics"},
-    "native": {"huggingface", "ir"},
+    "native": {"huggingface"},
     "importing": {"backends", "canonical", "diagnostics", "driver", "huggingface", "source", "starting"},
     "exporting": {"backends", "driver", "formatting", "ir", "native", "spec"},
     "fixing": {"diagnostics", "driver", "resources", "source"},

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from specc import ir
 from specc.diagnostics import Finding
+from specc.ir.modeling import unwritten
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import Mention
 from specc.spec.base import Node, identity, values_of
@@ -49,7 +50,7 @@ class Export(Node):
     def lower(self, context: StageContext) -> ir.Export:
         """The model in the other tool's words, or why it has none for it."""
         # Loaded here: most specs export nothing, and `specc check` should not wait for the table of families.
-        from specc.native import NoClassError, describe, unwritten
+        from specc.native import NoClassError, describe
 
         no_code = unwritten(context.model)
         if self.module == "generated":
