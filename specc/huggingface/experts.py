@@ -12,23 +12,6 @@ from specc.huggingface.parts import differing
 from specc.huggingface.tensors import Move, in_layer, same
 from specc.huggingface.unspoken import Unspoken
 
-DEFAULTS: Mapping[str, Any] = {
-    "num_shared_experts": 0,
-    "shared_intermediate_size": "auto",
-    "shared_gate": False,
-    "activation": "swiglu",
-    "bias": False,
-    "router_bias": False,
-    "scoring": "softmax",
-    "normalize_weights": True,
-    "routed_scaling_factor": 1.0,
-    "num_groups": 1,
-    "groups_per_token": None,
-    "group_score": "max",
-    "capacity_factor": None,
-    "dense": None,
-}
-"""Keys of `ffn` of kind `moe` with the value that they have when nobody writes them."""
 COEFFICIENT = "router_aux_loss_coef"
 GATE, UP, DOWN = "gate_proj", "up_proj", "down_proj"
 
@@ -38,14 +21,14 @@ def section(values: Mapping[str, Any], dense: Sequence[int], num_layers: int, in
     if len(dense) == num_layers:
         return {"kind": "swiglu", "intermediate_size": intermediate_size}
     plain = {"layers": list(dense), "intermediate_size": intermediate_size} if dense else None
-    return {"kind": "moe", **differing({**values, "dense": plain}, DEFAULTS)}
+    return {"kind": "moe", **differing({**values, "dense": plain}, parts.EXPERTS)}
 
 
 def filled(ffn: Mapping[str, Any]) -> dict[str, Any]:
     """An `ffn` section of experts with every key. KeyError for another kind."""
     if ffn["kind"] != "moe":
         raise KeyError(f"`ffn.kind: {ffn['kind']}` has no experts")
-    return {**DEFAULTS, "balancing": {"kind": "none"}, **ffn}
+    return {**parts.EXPERTS, "balancing": {"kind": "none"}, **ffn}
 
 
 def balancing(config: Config) -> Section:

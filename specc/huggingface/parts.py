@@ -52,13 +52,12 @@ POSITION: Mapping[str, Any] = {
     "max_distance": 128,
 }
 """Keys of every position scheme and of its scaling; no two share a name."""
-FFN: Mapping[str, Any] = {
-    "bias": False,
-    "approximate": "none",
+EXPERTS: Mapping[str, Any] = {
     "num_shared_experts": 0,
     "shared_intermediate_size": "auto",
     "shared_gate": False,
     "activation": "swiglu",
+    "bias": False,
     "router_bias": False,
     "scoring": "softmax",
     "normalize_weights": True,
@@ -69,6 +68,8 @@ FFN: Mapping[str, Any] = {
     "capacity_factor": None,
     "dense": None,
 }
+"""Keys of `ffn` of kind `moe` with the value that they have when nobody writes them."""
+FFN: Mapping[str, Any] = {**EXPERTS, "approximate": "none"}
 """Keys of every feed-forward."""
 EMBEDDING: Mapping[str, Any] = {"multiplier": 1.0, "norm": None, "token_types": 0}
 HEAD: Mapping[str, Any] = {"bias": False, "multiplier": 1.0, "softcap": None}
