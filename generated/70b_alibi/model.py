@@ -72,17 +72,16 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(N * H, D, bias=False)
 
     def forward(self, x_BTD: Tensor, bias_1NTS: Tensor, cache: Cache | None) -> Tensor:
-        B, T, _ = x_BTD.shape
-        q_BNTH = self.q_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
-        k_BKSH = self.k_proj(x_BTD).view(B, T, K, H).transpose(1, 2)
-        v_BKSH = self.v_proj(x_BTD).view(B, T, K, H).transpose(1, 2)
+        q_BNTH = self.q_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
+        k_BKSH = self.k_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
+        v_BKSH = self.v_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
         if cache is not None:
             k_BKSH, v_BKSH = cache.append(self.layer, k_BKSH, v_BKSH)
         # Fused CUDA kernels that take a bias do not group heads, so each query head gets its copy.
         k_BNSH = k_BKSH.repeat_interleave(N // K, dim=1)
         v_BNSH = v_BKSH.repeat_interleave(N // K, dim=1)
         y_BNTH = F.scaled_dot_product_attention(q_BNTH, k_BNSH, v_BNSH, attn_mask=bias_1NTS)
-        return self.o_proj(y_BNTH.transpose(1, 2).reshape(B, T, N * H))
+        return self.o_proj(y_BNTH.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -123,12 +122,24 @@ class Model(nn.Module):
         self.norm = RMSNorm(D)
 
     def forward(self, ids_BT: Tensor, cache: Cache | None = None) -> Tensor:
+        return self.logits(self.hidden(ids_BT, cache))
+
+    def embed(self, ids_BT: Tensor) -> Tensor:
+        """What the first block reads, [B, T, D]."""
+        return self.embedding(ids_BT)
+
+    def hidden(self, ids_BT: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the last block gives, [B, T, D]."""
         start = 0 if cache is None else cache.length
         assert start == 0 or ids_BT.shape[1] == 1, "after the prompt, one token a call"
-        x_BTD = self.embedding(ids_BT)
+        x_BTD = self.embed(ids_BT)
         bias_1NTS = alibi_bias(start, x_BTD)
         for block in self.layers:
             x_BTD = block(x_BTD, bias_1NTS, cache)
         if cache is not None:
             cache.length += ids_BT.shape[1]
+        return x_BTD
+
+    def logits(self, x_BTD: Tensor) -> Tensor:
+        """Of the next token, [B, T, V]."""
         return F.linear(self.norm(x_BTD), self.embedding.weight)

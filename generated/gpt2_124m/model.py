@@ -60,14 +60,13 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(N * H, D, bias=True)
 
     def forward(self, x_BTD: Tensor, cache: Cache | None) -> Tensor:
-        B, T, _ = x_BTD.shape
-        q_BNTH = self.q_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
-        k_BNSH = self.k_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
-        v_BNSH = self.v_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
+        q_BNTH = self.q_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
+        k_BNSH = self.k_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
+        v_BNSH = self.v_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
         if cache is not None:
             k_BNSH, v_BNSH = cache.append(self.layer, k_BNSH, v_BNSH)
-        y_BNTH = F.scaled_dot_product_attention(q_BNTH, k_BNSH, v_BNSH, is_causal=T > 1)
-        return self.o_proj(y_BNTH.transpose(1, 2).reshape(B, T, N * H))
+        y_BNTH = F.scaled_dot_product_attention(q_BNTH, k_BNSH, v_BNSH, is_causal=q_BNTH.shape[2] > 1)
+        return self.o_proj(y_BNTH.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -108,13 +107,26 @@ class Model(nn.Module):
         self.norm = LayerNorm(D)
 
     def forward(self, ids_BT: Tensor, cache: Cache | None = None) -> Tensor:
-        start = 0 if cache is None else cache.length
-        assert start == 0 or ids_BT.shape[1] == 1, "after the prompt, one token a call"
+        return self.logits(self.hidden(ids_BT, cache))
+
+    def embed(self, ids_BT: Tensor, start: int) -> Tensor:
+        """What the first block reads, [B, T, D]."""
         x_BTD = self.embedding(ids_BT)
         positions_T = torch.arange(start, start + x_BTD.shape[1], device=x_BTD.device)
         x_BTD = x_BTD + self.position_embedding(positions_T)
+        return x_BTD
+
+    def hidden(self, ids_BT: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the last block gives, [B, T, D]."""
+        start = 0 if cache is None else cache.length
+        assert start == 0 or ids_BT.shape[1] == 1, "after the prompt, one token a call"
+        x_BTD = self.embed(ids_BT, start)
         for block in self.layers:
             x_BTD = block(x_BTD, cache)
         if cache is not None:
             cache.length += ids_BT.shape[1]
+        return x_BTD
+
+    def logits(self, x_BTD: Tensor) -> Tensor:
+        """Of the next token, [B, T, V]."""
         return F.linear(self.norm(x_BTD), self.embedding.weight)

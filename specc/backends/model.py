@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from specc.backends import templates
 from specc.backends.artifact import Artifact
 from specc.backends.notice import notice, used
 from specc.backends.prediction import prediction
-from specc.backends.stack import by_module, made, stack, template, unless_one
+from specc.backends.stack import Stack, by_module, made, stack, template, unless_one
 from specc.ir.component import Component
 
 PATH = "model.py"
@@ -19,6 +20,9 @@ _TEMPLATES = {
     "encoder": "model/encoder.py.j2",
     "encoder_decoder": "model/encoder_decoder.py.j2",
 }
+
+_PLACES = (("start", "int"), ("begins_BT", "Tensor"))
+"""Where tokens stand: what positions that are added to them may ask for."""
 
 _FAMILIES = {"decoder": "a decoder", "encoder": "an encoder", "encoder_decoder": "an encoder-decoder"}
 
@@ -52,13 +56,13 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
             *_adapters(model),
         ),
         "blocks": tuple(each.block for each in stacks),
-        "prepare": own.prepare,
-        "inputs": own.inputs,
+        **_calls(own),
         "signature": own.signature,
         "arguments": own.arguments,
         **_regulation(model),
         **_ends(model),
     }
+    values["embedding_goes_on"] = any(values[name] for name in ("added", "embedding_norm", "embedding_dropout"))
     values["prediction"] = prediction(model, values["head"], values)
     values["prediction_class"] = values["prediction"].functions().strip("\n")
     return (Artifact(PATH, templates.render(_TEMPLATES[model.family], values)),)
@@ -76,6 +80,20 @@ def _cache(model: ir.Model) -> str:
         return ""
     name = values["cache"] if model.encoder is None else "model/cache/sources.py.j2"
     return templates.render(name, values)
+
+
+def _calls(own: Stack) -> dict[str, str]:
+    """What the methods of a decoder are given, and hand on to each other."""
+    inputs = re.findall(r"(\w+):", own.inputs)
+    placed = [(name, kind) for name, kind in _PLACES if re.search(rf"\b{name}\b", own.added)]
+    return {
+        "added": own.added,
+        "prepare": own.prepare,
+        "inputs": own.inputs,
+        "handed_on": "".join(f", {name}" for name in inputs),
+        "embed_typed": "".join(f", {name}: {kind}" for name, kind in placed),
+        "embed_arguments": "".join(f", {name}" for name, _ in placed),
+    }
 
 
 def _ends(model: ir.Model) -> dict[str, Any]:

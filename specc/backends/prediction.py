@@ -18,12 +18,13 @@ def prediction(model: ir.Model, head: Any, holes: Mapping[str, Any]) -> Any:
     more = {
         **holes,
         "more": asked["depth"] - 1,
-        "counts": holes["documents"] or re.search(r"\bstart\b", holes["prepare"]) is not None,
+        "counts": holes["documents"]
+        or re.search(r"\bstart\b", holes["embed_arguments"] + holes["prepare"]) is not None,
         "block": _block(model),
         "norm": _norm(model),
         "signature": "".join(f", {part}" for part in holes["signature"].rstrip(", ").split(", ") if part),
         "handed": "".join(f", {part}" for part in holes["arguments"].rstrip(", ").split(", ") if part),
-        "bounded": _bounded(holes["logits"], holes["softcap"]),
+        "bounded": "self.logits(x_BTD)",
         "bounded_own": _bounded(_logits(model, head), holes["softcap"]),
     }
     return templates.macros(f"model/prediction/{asked['variant']}.py.j2", more)

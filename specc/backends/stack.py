@@ -27,8 +27,10 @@ class Stack:
     functions: tuple[str, ...]
     inputs: str
     """Arguments of the forward pass that masks ask for."""
+    added: str
+    """Lines that add positions to the embedded tokens."""
     prepare: str
-    """Lines of the forward pass before the blocks."""
+    """Lines of the forward pass before the blocks, after those."""
     signature: str
     arguments: str
     """What a block takes between its input and its cache."""
@@ -101,6 +103,7 @@ def stack(model: ir.Model, own: ir.Model | ir.Stack) -> Stack:
         position,
         tuple(text for part in (position, *masks, *across) if (text := part.functions().strip("\n"))),
         "".join(dict.fromkeys(mask.inputs() for mask in masks)),
+        position.added(),
         position.prepare() + "".join(mask.prepare() for mask in (*masks, *across)),
         "".join(f"{typed}, " for typed in (*own_typed, *handed_typed)),
         "".join(f"{name}, " for name in (*own_names, *handed)),
@@ -226,33 +229,30 @@ def _attention(attentions: tuple[Component, ...], position: Any, masks: tuple[An
         "signature": f"{signature}, " if signature and reading.cache else signature,
     }
     if len(attentions) == 1:
-        text = _attend(first, names, several="T > 1", gives="y_BNTH =")
+        text = _attend(first, names, gives="y_BNTH =")
         return templates.render(template(first), {**first.values, **base, "attend": text}).strip("\n")
     handed = {"kv": first.values["kv"], "names": names, "typed": typed, "base": first.values["base"]}
     attend = templates.render("model/attention/attend/by_layer.py.j2", handed).rstrip("\n")
     texts = [templates.render(template(first), {**first.values, **base, "attend": attend})]
     for attention in attentions:
-        own = _attend(attention, names, several="q_BNTH.shape[2] > 1", gives="return")
+        own = _attend(attention, names, gives="return")
         texts.append(templates.render("model/attention/view.py.j2", {**attention.values, **handed, "attend": own}))
     return "\n\n".join(texts).strip("\n")
 
 
 def _cross_attention(attention: Component, masks: tuple[Any, ...]) -> str:
-    text = _attend(attention, _names(masks), several="T > 1", gives="y_BNTH =")
+    text = _attend(attention, _names(masks), gives="y_BNTH =")
     signature = "".join(f"{name}, " for name in _typed(masks))
     return templates.render(template(attention), {**attention.values, "signature": signature, "attend": text}).strip(
         "\n"
     )
 
 
-def _attend(attention: Component, names: tuple[str, ...], *, several: str, gives: str) -> str:
-    """Queries, keys and values to what is attended to.
-
-    `several` asks whether there is more than one query, and `gives` begins the line of the result.
-    """
+def _attend(attention: Component, names: tuple[str, ...], *, gives: str) -> str:
+    """Queries, keys and values to what is attended to; `gives` begins the line of the result."""
     values = attention.values
     bias = templates.macros(values["mask"], {"attended": "", "x": ""}).name()
-    mask = f"attn_mask={bias}" if bias else f"is_causal={several}"
+    mask = f"attn_mask={bias}" if bias else f"is_causal={values.get('query', 'q_BNTH')}.shape[2] > 1"
     changes = {"changed": "change" in names or values.get("score"), "slopes": "slopes_N" in names}
     holes = {**values, **changes, "bias": bias, "mask": mask, "options": _options(attention), "gives": gives}
     return templates.render(values["attend"], holes).rstrip("\n")

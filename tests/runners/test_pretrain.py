@@ -184,8 +184,8 @@ def test_a_sample_ends_with_the_learned_positions(
         "model.py",
     )
     experiment.change(
-        "x_BTD = self.embedding(ids_BT)",
-        "x_BTD = self.embedding(ids_BT) + self.position_embedding(torch.arange(start, start + ids_BT.shape[1]))",
+        "x_BTD = self.embed(ids_BT)",
+        "x_BTD = self.embed(ids_BT) + self.position_embedding(torch.arange(start, start + ids_BT.shape[1]))",
         "model.py",
     )
     asked: list[int] = []

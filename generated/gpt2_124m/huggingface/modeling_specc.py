@@ -94,9 +94,9 @@ class Attention(nn.Module):
         self, x_BTD: Tensor, attention_mask: Tensor | None, past_key_values: Cache | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         B, T, _ = x_BTD.shape
-        q_BNTH = self.q_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
-        k_BNSH = self.k_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
-        v_BNSH = self.v_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
+        q_BNTH = self.q_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
+        k_BNSH = self.k_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
+        v_BNSH = self.v_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
         if past_key_values is not None:
             k_BNSH, v_BNSH = past_key_values.update(k_BNSH, v_BNSH, self.layer_idx)
         attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(

@@ -134,9 +134,9 @@ class Attention(nn.Module):
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         B, T, _ = x_BTD.shape
-        q_BNTH = self.q_proj(x_BTD).view(B, T, N, H).transpose(1, 2)
-        k_BKSH = self.k_proj(x_BTD).view(B, T, K, H).transpose(1, 2)
-        v_BKSH = self.v_proj(x_BTD).view(B, T, K, H).transpose(1, 2)
+        q_BNTH = self.q_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
+        k_BKSH = self.k_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
+        v_BKSH = self.v_proj(x_BTD).unflatten(2, (-1, H)).transpose(1, 2)
         if past_key_values is not None:
             k_BKSH, v_BKSH = past_key_values.update(k_BKSH, v_BKSH, self.layer_idx)
         attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(

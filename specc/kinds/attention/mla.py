@@ -123,6 +123,7 @@ class Mla(Node):
         scale = written(self.scale, self._query_dim, "Q")
         return {
             "module": "Attention",
+            "query": "q_BNTQ",
             "queries": f"model/attention/queries/{'compressed' if self.q_lora_rank else 'direct'}.py.j2",
             "attend": f"model/attention/attend/{_attend(site)}.py.j2",
             "mask": f"model/mask/{mask(None, site)}.py.j2",
