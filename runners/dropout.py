@@ -1,4 +1,4 @@
-"""Masks of dropout as a pure function of (seed, step, rank), like the order of the data.
+"""Masks of dropout as a pure function of (seed, step, rows), like the order of the data.
 
 A run that was killed draws the masks that it would have drawn, whatever its generators did before, and whether it
 resumes from a checkpoint or begins anew.
@@ -6,15 +6,17 @@ resumes from a checkpoint or begins anew.
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 
 import torch
 
 
-def seed_dropout(seed: int, step: int) -> None:
-    """Set torch's generators, those of every device, for the masks of one optimizer step of this process."""
-    torch.manual_seed(_key(seed, step, int(os.environ.get("RANK", "0"))))
+def seed_dropout(seed: int, step: int, draws: int) -> None:
+    """Set torch's generators, those of every device, for the masks of one optimizer step of this process.
+
+    Processes that compute the same activations have the same number `draws`, and so the same masks.
+    """
+    torch.manual_seed(_key(seed, step, draws))
 
 
 def _key(seed: int, step: int, rank: int) -> int:

@@ -22,7 +22,7 @@ from torch import nn
 from runners import baseline, checkpoint, facts
 from runners.data import DataSet, prepare
 from runners.errors import RunError
-from runners.events import EventWriter, has_finished
+from runners.events import Events, has_finished
 from runners.progress import clock
 from runners.run import Run, console, execute, name_of, open_data, recorded
 from runners.tokenizer import tokenizer
@@ -350,7 +350,7 @@ def _baseline_records(
             }
 
 
-def _tell(events: EventWriter, show: Callable[[str], None], record: Mapping[str, Any]) -> None:
+def _tell(events: Events, show: Callable[[str], None], record: Mapping[str, Any]) -> None:
     """Record a result, and show it."""
     events.write("evaluation", **record)
     events.sync()

@@ -11,11 +11,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from runners.errors import RunError
 
 FILE = "events.jsonl"
+
+
+class Events(Protocol):
+    """Where a run reports what happens."""
+
+    def write(self, kind: str, /, **fields: Any) -> None:
+        """Report one event."""
+
+    def sync(self) -> None:
+        """Return when everything reported so far would survive a power cut."""
+
+
+class Silence:
+    """The events of a process that another one speaks for."""
+
+    def write(self, kind: str, /, **fields: Any) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from rich.console import Console
 from runners import facts
 from runners.data import DataSet, address, check_unchanged, prepare
 from runners.errors import RunError
-from runners.events import EventWriter, data_read, open_events
+from runners.events import Events, Silence, data_read, open_events
 from runners.numerics import check_resumed
 from runners.places import spec_folder
 from runners.plan import read_manifest
+from runners.ranks import ALONE, Ranks
 from specc.manifest import Manifest, StageEntry
 
 
@@ -66,24 +67,27 @@ def name_of(directory: Path) -> str:
     return f"{directory.parent.name}/{directory.name}"
 
 
-def console() -> Console:
-    """Where a program speaks to the user; text is never taken for markup."""
-    return Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+def console(*, quiet: bool = False) -> Console:
+    """Where a program speaks to the user; text is never taken for markup. Of several processes, only the first does."""
+    return Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True, quiet=quiet)
 
 
 def execute(stage: str, model: type[torch.nn.Module], body: Callable[[Run], None]) -> None:
     """Run a program: read its arguments, do the work, and turn what went wrong into a message and an exit code."""
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    rank = os.environ.get("RANK", "0")
+    speaker = "" if rank == "0" else f"rank {rank}: "
     try:
         body(open_run(stage, Path(inspect.getfile(model)).parent, sys.argv[1:]))
     except RunError as error:
-        errors.print(f"error: {error}")
+        errors.print(f"{speaker}error: {error}")
         raise SystemExit(1) from None
     except OSError as error:  # before the run's own record is open
-        errors.print(f"error: {error.filename}: {error.strerror or error}")
+        errors.print(f"{speaker}error: {error.filename}: {error.strerror or error}")
         raise SystemExit(1) from None
     except Stopped as stop:
-        errors.print(str(stop))
+        if not speaker:  # all of them stop for the same reason
+            errors.print(str(stop))
         raise SystemExit(128 + stop.signal_number) from None  # what a shell reports for that signal
     except KeyboardInterrupt:
         errors.print("interrupted; run the same command to continue")
@@ -104,7 +108,7 @@ def open_run(stage: str, plan: Path, arguments: list[str]) -> Run:
 
 
 @contextmanager
-def recorded(run: Run, resumed_from_step: int | None, place: torch.device) -> Iterator[EventWriter]:
+def recorded(run: Run, resumed_from_step: int | None, place: torch.device, ranks: Ranks = ALONE) -> Iterator[Events]:
     """Write `run_started`, and `run_finished` with state failed when the work ends in an error.
 
     The body itself writes `run_finished` when it is done. A stop by signal writes none: such a run is continued.
@@ -112,9 +116,9 @@ def recorded(run: Run, resumed_from_step: int | None, place: torch.device) -> It
     """
     started = time.monotonic()
     changed = check_resumed(run.name, run.directory, run.manifest, run.stage)
-    if changed is not None:
+    if changed is not None and ranks.is_first:
         console().print(changed)
-    with open_events(run.directory) as events:
+    with open_events(run.directory) if ranks.is_first else nullcontext(Silence()) as events:
         events.write("run_started", **_beginning(run, resumed_from_step, place))
         for name, value in run.entry.predictions.items():
             if value is not None:
@@ -143,9 +147,15 @@ def recorded(run: Run, resumed_from_step: int | None, place: torch.device) -> It
                 _fail(events, failure, seconds)
 
 
-def open_data(run: Run, events: EventWriter, name: str) -> DataSet:
-    """A data set of the plan, reported; RunError when the run began with other texts than its files now hold."""
-    check_unchanged(run.name, data_read(run.directory), {name: address(run.experiment, run.manifest, name)})
+def open_data(run: Run, events: Events, name: str, ranks: Ranks = ALONE) -> DataSet:
+    """A data set of the plan, reported; RunError when the run began with other texts than its files now hold.
+
+    The first process makes it where it is not there yet, and the others find it.
+    """
+    if ranks.is_first:
+        check_unchanged(run.name, data_read(run.directory), {name: address(run.experiment, run.manifest, name)})
+        prepare(run.experiment, run.manifest, name)
+    ranks.wait()
     data = prepare(run.experiment, run.manifest, name)
     parts = data.train.ranges.values()
     documents, tokens = sum(part.documents for part in parts), sum(part.tokens for part in parts)
@@ -153,7 +163,7 @@ def open_data(run: Run, events: EventWriter, name: str) -> DataSet:
     return data
 
 
-def _fail(events: EventWriter, failure: str, seconds: float) -> None:
+def _fail(events: Events, failure: str, seconds: float) -> None:
     """Record the failure, unless the disk is what failed."""
     with suppress(OSError):
         events.write("run_finished", state="failed", step=None, error=failure, seconds=seconds)

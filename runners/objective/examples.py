@@ -36,6 +36,23 @@ class Examples:
             more = {name: value[rows] for name, value in self.more.items()}
             yield Examples(self.ids[rows], self.targets[rows], self.count, more)
 
+    def part(self, index: int, of: int) -> Examples:
+        """The rows that one of several processes reads, as many for each of them. `count` stays that of the whole.
+
+        Where rows are left over, others are repeated with nothing to predict: processes that compute together need the
+        same number of micro-batches.
+        """
+        missing = -len(self.ids) % of
+        if not missing:
+            share = len(self.ids) // of
+            rows = torch.arange(index * share, (index + 1) * share)
+            more = {name: value[rows] for name, value in self.more.items()}
+            return Examples(self.ids[rows], self.targets[rows], self.count, more)
+        repeated = torch.cat((torch.arange(len(self.ids)), torch.zeros(missing, dtype=torch.int64)))
+        targets = torch.cat((self.targets, torch.full_like(self.targets[repeated[len(self.ids) :]], IGNORE)))
+        more = {name: value[repeated] for name, value in self.more.items()}
+        return Examples(self.ids[repeated], targets, self.count, more).part(index, of)
+
     def to(self, device: torch.device) -> Examples:
         """The same on a device."""
         more = {name: value.to(device) for name, value in self.more.items()}

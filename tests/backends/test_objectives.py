@@ -265,14 +265,14 @@ def test_sequential_parts_follow_the_equations_of_deepseek_v3(tmp_path: Path) ->
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_all_parts_get_a_gradient_and_the_loss_of_the_next_token_falls(variant: str, tmp_path: Path) -> None:
+    from runners.engines.torch_engine import single
     from runners.objective import MultiToken, training_examples
-    from runners.torch_engine import TorchEngine
 
     torch.manual_seed(0)
     made = model(tmp_path, *several(variant)).Model()
     objective = MultiToken((1.0, 0.5, 0.5))
     optimizer = torch.optim.AdamW(made.parameters(), lr=3e-3)
-    trainer = TorchEngine(made, optimizer, torch.device("cpu"), "fp32", 4, 1.0, loss=objective.loss)
+    trainer = single(made, optimizer, torch.device("cpu"), "fp32", 4, 1.0, loss=objective.loss)
     rows = (torch.arange(33) + torch.arange(8)[:, None]) % 5 + 97
     examples = training_examples(objective, rows, 1, 0)
     before = trainer.validation_loss(examples)

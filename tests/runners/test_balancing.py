@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from runners.engines.recompute import recompute_activations
+from runners.engines.torch_engine import TorchEngine, single
 from runners.objective.examples import next_token
-from runners.torch_engine import TorchEngine, recompute_activations
 from tests import compiling
 from tests.runners.test_pretrain import curve, wait_for_step, weights
 
@@ -36,7 +37,7 @@ def engine(folder: Path, balancing: str, micro: int = 8, *, recompute: bool = Fa
     if recompute:
         recompute_activations(model.layers)
     said = plan.experiment.model.regulation
-    return TorchEngine(
+    return single(
         model,
         torch.optim.AdamW(model.parameters(), lr=1e-3),
         torch.device("cpu"),

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from runners import checkpoint
+from runners.engines.torch_engine import TorchEngine, loss_scaler, single
 from runners.errors import RunError
 from runners.objective.examples import next_token
 from runners.optimizers import AdamW, Muon, Optimizers, optimizers
-from runners.torch_engine import TorchEngine, loss_scaler
 from tests.compiling import files, module, planned
 from tests.runners.test_pretrain import curve, wait_for_step
 
@@ -66,7 +66,7 @@ def by_hand(model: nn.Module, step: Callable[[int], None], parameters: list[Tens
 
 def by_engine(model: nn.Module, program: ModuleType) -> Optimizers:
     optimizer: Optimizers = program.optimizer(model)
-    engine = TorchEngine(model, optimizer, CPU, "fp32", 8, 1.0)
+    engine = single(model, optimizer, CPU, "fp32", 8, 1.0)
     for index, rows in enumerate(batches()):
         engine.gradients(next_token(rows))
         engine.update(program.learning_rate(index))
@@ -209,7 +209,7 @@ def small(scale: float | str | None, precision: str = "fp16") -> TorchEngine:
     model = nn.Sequential(nn.Embedding(10, 16), nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 10))
     rules = (("*", AdamW(betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)),)
     fixed = None if isinstance(scale, str) else scale
-    return TorchEngine(model, optimizers(model, rules), CPU, precision, 4, 1.0, loss_scaler(CPU, scale), fixed)
+    return single(model, optimizers(model, rules), CPU, precision, 4, 1.0, loss_scaler(CPU, scale), fixed)
 
 
 def trained(engine: TorchEngine, steps: int = 30) -> float:

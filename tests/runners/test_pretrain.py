@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from runners import checkpoint, pretrain
+from runners import checkpoint, loop, pretrain
+from runners.engines.recompute import recompute_activations
+from runners.engines.torch_engine import single
 from runners.events import open_events, read_events
 from runners.objective.examples import next_token
-from runners.torch_engine import TorchEngine, recompute_activations
 
 if TYPE_CHECKING:
     from tests.runners.conftest import Experiment
@@ -100,7 +101,7 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_batch() -> Non
     rows = torch.randint(0, 10, (6, 5))
     norms = []
     for size in (6, 4, 1):
-        engine = TorchEngine(model, torch.optim.SGD(model.parameters()), torch.device("cpu"), "fp32", size, None)
+        engine = single(model, torch.optim.SGD(model.parameters()), torch.device("cpu"), "fp32", size, None)
         norms.append(engine.gradients(next_token(rows)))
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
     assert norms[0] == pytest.approx(norms[2], rel=1e-6)
@@ -109,7 +110,7 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_batch() -> Non
 def test_recomputed_activations_give_the_same_gradients_and_names() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(10, 8), nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 10)))
-    engine = TorchEngine(model, torch.optim.SGD(model.parameters()), torch.device("cpu"), "fp32", 4, 1.0)
+    engine = single(model, torch.optim.SGD(model.parameters()), torch.device("cpu"), "fp32", 4, 1.0)
     rows, names = torch.randint(0, 10, (4, 5)), [name for name, _ in model.named_parameters()]
     before = engine.gradients(next_token(rows))
     recompute_activations(model[1].children())
@@ -189,13 +190,13 @@ def test_a_sample_ends_with_the_learned_positions(
         "model.py",
     )
     asked: list[int] = []
-    generate = pretrain.generate
+    generate = loop.generate
 
     def spy(*given: Any, **more: Any) -> torch.Tensor:
         asked.append(given[3])
         return generate(*given, **{**more, "stop": lambda _: False})
 
-    monkeypatch.setattr(pretrain, "generate", spy)
+    monkeypatch.setattr(loop, "generate", spy)
     assert experiment.execute_here(monkeypatch, "train.py", "run") == 0
     assert asked == [most]
     assert len(of_type(experiment.folder / "run", "sample")) == 1

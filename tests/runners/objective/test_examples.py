@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from runners.engines.torch_engine import single
 from runners.objective import (
     Causal,
     Masked,
@@ -22,7 +23,6 @@ from runners.objective import (
     validation_examples,
 )
 from runners.objective.examples import IGNORE, Examples, next_token, summed_loss
-from runners.torch_engine import TorchEngine
 
 MASK, END, FIRST = 300, 256, 301
 R, S, X = 400, 401, 402
@@ -225,7 +225,7 @@ def test_next_tokens_give_the_same_bits_as_without_objectives(precision: str) ->
             losses.append(old_losses(model, given, precision))
             continue
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        engine = TorchEngine(model, optimizer, torch.device("cpu"), precision, 3, 1.0, loss=Causal().loss)
+        engine = single(model, optimizer, torch.device("cpu"), precision, 3, 1.0, loss=Causal().loss)
         examples, found = training_examples(Causal(), given, 7, 0), []
         for _ in range(4):
             found.append(engine.gradients(examples)[0])
@@ -242,9 +242,7 @@ def test_micro_batches_with_different_numbers_of_targets_give_the_gradient_of_th
     uneven.targets[:3, :40] = IGNORE
     uneven = Examples(uneven.ids, uneven.targets, int((uneven.targets != IGNORE).sum()))
     found = [
-        TorchEngine(model, torch.optim.SGD(model.parameters()), torch.device("cpu"), "fp32", size, None).gradients(
-            uneven
-        )
+        single(model, torch.optim.SGD(model.parameters()), torch.device("cpu"), "fp32", size, None).gradients(uneven)
         for size in (6, 4, 1)
     ]
     assert found[0] == pytest.approx(found[1], rel=1e-6)

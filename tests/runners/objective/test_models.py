@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from runners.engines.torch_engine import TorchEngine, single
 from runners.objective import Masked, SpanCorruption, SpanDenoiser, Ul2, training_examples
 from runners.objective.examples import IGNORE
 from runners.objective.ul2 import PrefixDenoiser
-from runners.torch_engine import TorchEngine
 
 transformers = pytest.importorskip("transformers")
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ class EncoderDecoder(nn.Module):
 
 def engine(model: nn.Module, objective: Masked | SpanCorruption | Ul2) -> TorchEngine:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    return TorchEngine(model, optimizer, CPU, "fp32", 3, 1.0, loss=objective.loss)
+    return single(model, optimizer, CPU, "fp32", 3, 1.0, loss=objective.loss)
 
 
 def text(rows: int, length: int) -> Tensor:

@@ -1,0 +1,54 @@
+"""Engines: the same model and the same step, on one device or spread over many.
+
+Each module has `build(recipe, ranks, place, base)`, which gives an `Engine` (runners/engines/engine.py).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import torch
+
+from runners.checkpoint import Checkpoint
+from runners.engines.engine import Engine
+from runners.engines.recompute import ACTIVATION_CHECKPOINTING
+from runners.engines.step import PRECISIONS
+from runners.errors import RunError
+from runners.ranks import Ranks
+from runners.recipe import Pretraining, Recipe
+
+ENGINES = ("torch",)
+
+
+def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | None) -> Engine:
+    """The model with its first weights, on the device; they are drawn where there is no `base`."""
+    module = import_module(f"runners.engines.{_module(recipe.settings, ranks)}")
+    engine: Engine = module.build(recipe, ranks, place, base)
+    return engine
+
+
+def _module(settings: Pretraining, ranks: Ranks) -> str:
+    """The file that spreads a stage as its layout says."""
+    if settings.engine != "torch":
+        return settings.engine
+    if ranks.size > 1:
+        raise RunError(f"this version runs one process, and was started as {ranks.size}")
+    return "torch_engine"
+
+
+def refuse_unsupported(settings: Pretraining, ranks: Ranks) -> None:
+    """RunError for what this version does not run, before anything is read or written."""
+    if settings.engine not in ENGINES:
+        raise RunError(f"this version runs engine {' or '.join(ENGINES)}, and the plan says `{settings.engine}`")
+    if settings.precision not in PRECISIONS:
+        raise RunError(f"this version runs precision {' or '.join(PRECISIONS)}, and the plan says {settings.precision}")
+    if settings.precision == "fp16" and settings.loss_scale is None:
+        raise RunError("fp16 needs a loss scale, and the plan has none")
+    if settings.activation_checkpointing not in ACTIVATION_CHECKPOINTING:
+        raise RunError(f"this version does not run activation_checkpointing `{settings.activation_checkpointing}`")
+    product = settings.micro_batch_size * settings.gradient_accumulation_steps * ranks.data_size
+    if product != settings.global_batch_size:
+        raise RunError(
+            f"micro_batch_size x gradient_accumulation_steps x data-parallel ranks is {product} sequences, "
+            f"and global_batch_size is {settings.global_batch_size}"
+        )

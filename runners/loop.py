@@ -1,0 +1,189 @@
+"""The loop of a pretraining stage: step after step, with what is measured, written and saved on the way."""
+
+from __future__ import annotations
+
+import math
+import signal
+import textwrap
+import time
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+import torch
+
+from runners import checkpoint, facts
+from runners.batches import Batches
+from runners.dropout import seed_dropout
+from runners.engines.engine import Engine
+from runners.errors import RunError
+from runners.events import Events
+from runners.objective import Examples, training_examples
+from runners.progress import TrainingProgress, clock
+from runners.recipe import Recipe
+from runners.run import Run, Stopped
+from runners.sampling import generate
+from runners.tokenizer import Tokenizer
+
+SAMPLE_TEMPERATURE = 0.8
+
+
+@dataclass
+class Training:
+    """The loop's state: all that changes from step to step."""
+
+    run: Run
+    recipe: Recipe
+    engine: Engine
+    batches: Batches
+    held_out: Examples
+    text: Tokenizer
+    events: Events
+    step: int = 0
+    """Optimizer steps done."""
+    before: float = 0.0
+    """Seconds that earlier attempts spent in the loop, for the steps that count."""
+    started: float = field(default_factory=time.monotonic)
+    durations: list[float] = field(default_factory=list)
+    """Seconds of each step of this attempt."""
+    validation: float | None = None
+    saved: int | None = None
+
+    @property
+    def _writes(self) -> bool:
+        """Whether it can write a sample."""
+        return self.engine.writes and self.recipe.settings.objective.writes_after is not None
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of a batch."""
+        return self.recipe.settings.global_batch_size * self.recipe.settings.context_length
+
+    @property
+    def seconds(self) -> float:
+        """Time in the loop so far, earlier attempts included."""
+        return self.before + time.monotonic() - self.started
+
+    def run_loop(self, progress: TrainingProgress, stop_requests: list[int]) -> None:
+        """Train to the last step, or until a signal asks to stop."""
+        settings = self.recipe.settings
+        while self.step < settings.steps:
+            loss, norm, rate = self._one_step()
+            last = self.step == settings.steps
+            asked = self.engine.ranks.agree(bool(stop_requests))
+            if self.step % settings.log_every == 0 or last or self.step == 1:
+                self._report(progress, loss, norm, rate)
+            if self.step % settings.validate_every == 0 or last:
+                self._validate(progress)
+            if last and self._writes and settings.sample_prompt is not None:
+                self._sample(progress, settings.sample_prompt)
+            if self.step % settings.checkpoint_every == 0 or last or asked:
+                self._save()
+            if asked and not last:
+                # Where only another process was asked, this one stops as it would have been asked to.
+                number = stop_requests[0] if stop_requests else signal.SIGTERM
+                name = signal.Signals(number).name
+                message = f"{name}: stopped after step {self.step:,} and saved; run the same command to continue"
+                raise Stopped(number, message)
+
+    def measure(self, parameters: int, memory_before: int) -> None:
+        """Report what the plan predicted, as it was."""
+        measured: dict[str, float] = {"parameters": parameters, "duration_s": self.seconds}
+        memory = facts.peak_memory(self.engine.device, memory_before)
+        measured["memory_bytes"] = self.engine.ranks.largest(memory)
+        if self.durations:
+            measured["step_time_s"] = median(self.durations)
+            measured["tokens_per_second"] = self.tokens_per_step / measured["step_time_s"]
+        for name, value in measured.items():
+            self.events.write("measurement", name=name, value=value)
+
+    def summary(self) -> str:
+        """One line on how it ended."""
+        loss = "" if self.validation is None else f", validation loss {self.validation:.4f} nats per token"
+        return f"{self.run.name} finished: {self.step:,} steps in {clock(self.seconds)}{loss}"
+
+    def _one_step(self) -> tuple[float, float, float]:
+        """Loss, norm of the gradient and learning rate of the next step, which is done after it."""
+        began = time.monotonic()
+        rate = self.recipe.learning_rate(self.step)
+        if self.recipe.settings.dropout:
+            seed_dropout(self.recipe.settings.seed, self.step, self.engine.ranks.draws)
+        loss, norm = self.engine.gradients(self._examples())
+        if not (math.isfinite(loss) and (math.isfinite(norm) or self.engine.may_skip)):
+            last = "there is no checkpoint yet" if self.saved is None else f"the last checkpoint is step {self.saved:,}"
+            raise RunError(
+                f"the loss is {loss} and the norm of the gradient {norm} in step {self.step + 1:,}; {last}; "
+                f"a lower learning rate (now {rate:.3g}) or a longer warm-up is the usual cure"
+            )
+        self.engine.update(rate)
+        self.step += 1
+        self.durations.append(time.monotonic() - began)
+        return loss, norm, rate
+
+    def _examples(self) -> Examples:
+        """The rows that this process reads of the batch of the next step."""
+        settings, ranks = self.recipe.settings, self.engine.ranks
+        start, stop = ranks.rows(settings.global_batch_size)
+        first = self.step * settings.global_batch_size + start
+        rows = self.batches.batch(self.step, start, stop)
+        examples = training_examples(settings.objective, rows, settings.seed, first)
+        return replace(examples, count=ranks.total(examples.count))
+
+    def _report(self, progress: TrainingProgress, loss: float, norm: float, rate: float) -> None:
+        recent = self.durations[-self.recipe.settings.log_every :]
+        speed = self.tokens_per_step * len(recent) / sum(recent)
+        self._metric("train/loss", loss)
+        if math.isfinite(norm):
+            self._metric("train/grad_norm", norm)
+        if self.engine.loss_scale is not None:
+            self._metric("train/loss_scale", self.engine.loss_scale)
+        if (auxiliary := self.engine.auxiliary()) is not None:
+            self._metric("train/auxiliary_loss", auxiliary)
+        self._metric("train/learning_rate", rate)
+        self._metric("train/tokens_per_second", speed)
+        left = (self.recipe.settings.steps - self.step) * self.tokens_per_step / speed
+        progress.show(self.step, loss, rate, speed, left)
+
+    def _validate(self, progress: TrainingProgress) -> None:
+        self.validation = self.engine.validation_loss(self.held_out)
+        self._metric("validation/loss", self.validation)
+        progress.say(f"step {self.step:,}: validation loss {self.validation:.4f} nats per token")
+
+    def _sample(self, progress: TrainingProgress, prompt: str) -> None:
+        text = self._written_after(prompt)
+        self.events.write("sample", step=self.step, prompt=prompt, text=text)
+        progress.say(f"sample:\n{textwrap.indent(prompt + text, '  ')}")
+
+    def _written_after(self, text: str) -> str:
+        """What the model writes after a text. A generator of its own: a sample must not change what is trained."""
+        settings, cache = self.recipe.settings, self.recipe.cache
+        assert cache is not None, "objectives that write on train decoders"
+        ids = [self.text.end_of_document, *self.text.encode(text)]
+        count = max(0, min(settings.sample_tokens, settings.context_length - len(ids)))
+        prompt = torch.tensor([ids], device=self.engine.device)
+        generator = torch.Generator().manual_seed(settings.seed)
+        self.engine.model.eval()
+        with self.engine.autocast():
+            written = generate(
+                self.engine.model,
+                cache,
+                prompt,
+                count,
+                stop=lambda tokens: int(tokens[0, -1]) in self.text.ends,
+                temperature=SAMPLE_TEMPERATURE,
+                generator=generator,
+                sees_prompt=settings.objective.writes_after == "prefix",
+            )
+        return self.text.decode(written[0].tolist())
+
+    def _save(self) -> None:
+        tokens = self.step * self.tokens_per_step
+        weights, state = self.engine.weights(), self.engine.state()
+        keep = self.recipe.settings.keep_checkpoints
+        done = checkpoint.save(self.run.directory, self.step, tokens, self.seconds, weights, state, keep)
+        self.saved = self.step
+        path = done.path.relative_to(self.run.directory).as_posix()
+        self.events.write("checkpoint", step=done.step, path=path, bytes=done.bytes, sha256=dict(done.sha256))
+        self.events.sync()
+
+    def _metric(self, name: str, value: float) -> None:
+        self.events.write("metric", step=self.step, name=name, value=value)

@@ -1,0 +1,75 @@
+"""What a generated program of pretraining hands over: every decision of its stage, and its functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from runners.engines.engine import Optimizer
+from runners.init import Rules
+from runners.layout import Layout
+from runners.objective import Causal, Objective
+
+CAUSAL = Causal()
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Every decision of a pretraining stage that is a number or a word."""
+
+    stage: str
+    engine: str
+    engine_config: str | None
+    """Configuration file of the engine, beside the program, where it has one."""
+    seed: int
+    data: str
+    context_length: int
+    """Tokens per sequence. A sequence can cross documents, and attention is not masked between them."""
+    steps: int
+    global_batch_size: int
+    """Sequences per optimizer step."""
+    micro_batch_size: int
+    """Sequences per forward pass and device."""
+    gradient_accumulation_steps: int
+    activation_checkpointing: str
+    precision: str
+    max_grad_norm: float | None
+    log_every: int
+    validate_every: int
+    validation_batches: int
+    """Batches of held-out windows, each of the global batch size; fewer where not as many are held out."""
+    checkpoint_every: int
+    keep_checkpoints: int
+    sample_prompt: str | None
+    sample_tokens: int
+    """Tokens after the prompt at most: both together stay within the context length."""
+    loss_scale: float | str | None = None
+    """For fp16: a number, or `dynamic`."""
+    base: str | None = None
+    """The stage whose last checkpoint it starts from; None draws the weights."""
+    auxiliary_loss: float | None = None
+    """What the model's `auxiliary_loss()` is multiplied by and added to the loss; None where it has none."""
+    after_step: bool = False
+    """Whether the model's `after_step()` follows each step of the optimizer."""
+    dropout: bool = False
+    """Whether the model has dropout, whose masks are then drawn anew by (seed, step)."""
+    objective: Objective = CAUSAL
+    """What is predicted."""
+    layout: Layout | None = None
+    """How it is spread over processes; None is one process."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a generated program hands over."""
+
+    model: type[nn.Module]
+    cache: type[Any] | None
+    """What it keeps while it writes; None where it does not."""
+    settings: Pretraining
+    initialisation: Rules
+    optimizer: Callable[[nn.Module], Optimizer]
+    learning_rate: Callable[[int], float]
