@@ -19,7 +19,7 @@ from runners.moves import read_moves
 from runners.places import beside_spec
 from runners.progress import clock
 from runners.run import Run, console, execute, name_of, recorded
-from runners.tensor_files import open_file, read_json
+from runners.tensor_files import Stored, read_json
 
 FOLDER = "huggingface"
 
@@ -50,8 +50,9 @@ def _hand_over(run: Run, model: type[nn.Module], exported: Exported) -> None:
     with recorded(run, None, torch.device("cpu")) as events:
         started = time.monotonic()
         base = run.upstream[exported.base]
-        weights = checkpoint.required(base).path / checkpoint.WEIGHTS
-        check_model(model, open_file(weights), weights)
+        found = checkpoint.required(base)
+        weights = found.stored()
+        check_model(model, weights, found.path)
         target = run.directory / FOLDER
         shutil.rmtree(target, ignore_errors=True)  # of an attempt that did not finish
         done = huggingface.hand_over(_handover(run, exported, weights), target)
@@ -63,7 +64,7 @@ def _hand_over(run: Run, model: type[nn.Module], exported: Exported) -> None:
         out.print(f"{run.name} finished: {name_of(base)} in {target}, {size}, in {clock(seconds)}")
 
 
-def _handover(run: Run, exported: Exported, weights: Path) -> Handover:
+def _handover(run: Run, exported: Exported, weights: Stored) -> Handover:
     description, declared = read_json(run.plan / exported.description), run.manifest.tokenizer
     return Handover(
         weights,

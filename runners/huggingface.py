@@ -50,7 +50,7 @@ SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 class Handover:
     """Everything that an export writes."""
 
-    weights: Path
+    weights: Stored
     config: Mapping[str, Any]
     """In transformers' words, without the type of the weights and the ids of special tokens."""
     moves: tuple[Move, ...]
@@ -97,9 +97,8 @@ def hand_over(handover: Handover, out: Path, largest: int = SHARD) -> dict[str, 
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        stored = open_file(handover.weights)
-        entries = _theirs(handover.moves, stored)
-        _write_weights(temporary, handover.moves, stored, entries, largest)
+        entries = _theirs(handover.moves, handover.weights)
+        _write_weights(temporary, handover.moves, handover.weights, entries, largest)
         _write_settings(temporary, handover, entries)
         _write_tokenizer(temporary, handover)
         for name, text in handover.files.items():
@@ -225,7 +224,7 @@ def _import(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _export(job: Mapping[str, Any]) -> dict[str, Any]:
     run, folder = job["run"], job["tokenizer_folder"]
-    weights = Path(job["weights"]) if run is None else required(Path(run)).path / WEIGHTS
+    weights = open_file(Path(job["weights"])) if run is None else required(Path(run)).stored()
     origin = job["origin"] if run is None else origin_of(Path(run))
     handover = Handover(
         weights,

@@ -177,9 +177,9 @@ class Training:
 
     def _save(self) -> None:
         tokens = self.step * self.tokens_per_step
-        weights, state = self.engine.weights(), self.engine.state()
-        keep = self.recipe.settings.keep_checkpoints
-        done = checkpoint.save(self.run.directory, self.step, tokens, self.seconds, weights, state, keep)
+        pieces, scalars = self.engine.pieces(), self.engine.scalars()
+        keep, ranks = checkpoint.Keep(self.recipe.settings.keep_checkpoints), self.engine.ranks
+        done = checkpoint.save(self.run.directory, self.step, tokens, self.seconds, pieces, scalars, keep, ranks)
         self.saved = self.step
         path = done.path.relative_to(self.run.directory).as_posix()
         self.events.write("checkpoint", step=done.step, path=path, bytes=done.bytes, sha256=dict(done.sha256))

@@ -63,7 +63,7 @@ def _pretrain(run: Run, recipe: Recipe) -> None:
 
 
 def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
-    found, damaged = ranks.share(checkpoint.latest(run.directory) if ranks.is_first else None)
+    found, damaged = checkpoint.latest(run.directory, ranks)
     place = facts.device()
     with recorded(run, found.step if found else None, place, ranks) as events:
         started = time.monotonic()
@@ -75,7 +75,7 @@ def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
         engine = build(recipe, ranks, place, None if found is not None else _base(run, recipe.settings.base))
         out.print(_headline(run, recipe.settings, engine))
         if found is not None:
-            _restore(engine, found)
+            engine.restore(found)
             out.print(f"resuming from step {found.step:,} of {recipe.settings.steps:,}")
         training = _training(run, recipe, engine, data, events, found)
         with TrainingProgress(out, recipe.settings.steps) as progress, stop_requests() as requests:
@@ -88,10 +88,10 @@ def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
         out.print(training.summary())
 
 
-def _tidy(run: Run, damaged: tuple[Path, ...], out: Console) -> None:
+def _tidy(run: Run, damaged: tuple[checkpoint.Damaged, ...], out: Console) -> None:
     for path in damaged:
         checkpoint.set_aside(path)
-        out.print(f"{path.name} is damaged; it is set aside, and the one before it is used")
+        out.print(f"{path.name} is damaged ({path.reason}); it is set aside, and the one before it is used")
     checkpoint.remove_unfinished(run.directory)
 
 
@@ -102,14 +102,6 @@ def _base(run: Run, stage: str | None) -> checkpoint.Checkpoint | None:
     if stage not in run.upstream:
         raise RunError(f"the run of stage `{stage}` is not given; add `--from {stage}=RUN_DIR`")
     return checkpoint.required(run.upstream[stage])
-
-
-def _restore(engine: Engine, found: checkpoint.Checkpoint) -> None:
-    try:
-        engine.restore(found.weights(), found.state())
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise RunError(f"{found.path} is of another model or optimizer than this plan: {reason}") from None
 
 
 def _headline(run: Run, settings: Pretraining, engine: Engine) -> str:

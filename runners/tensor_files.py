@@ -71,14 +71,27 @@ class Stored:
             return tensor
 
 
+def header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a file says of its tensors, and where their bytes begin; RunError when it is none, or was cut off."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        text = file.read(length) if length <= path.stat().st_size else b""
+    try:
+        tensors: dict[str, Any] = json.loads(text)
+        tensors.pop("__metadata__", None)
+    except (ValueError, AttributeError):
+        raise RunError(f"{path} is no safetensors file, or was cut off") from None
+    return tensors, 8 + length
+
+
 def open_file(path: Path) -> Stored:
     """The tensors of one file; RunError when it is none, or was cut off."""
-    header, start = _header(path)
-    end = start + max((what["data_offsets"][1] for what in header.values()), default=0)
+    tensors, start = header(path)
+    end = start + max((what["data_offsets"][1] for what in tensors.values()), default=0)
     size = path.stat().st_size
     if size != end:
         raise RunError(f"{path} is of {size:,} bytes, and its header speaks of {end:,}: it was not copied whole")
-    return Stored({name: _entry(path, name, what) for name, what in header.items()})
+    return Stored({name: _entry(path, name, what) for name, what in tensors.items()})
 
 
 def open_folder(folder: Path) -> Stored:
@@ -163,19 +176,6 @@ def _indexed(folder: Path, index: Path) -> Stored:
     if lost:
         raise RunError(f"{names[lost[0]]} does not hold `{lost[0]}`, which {index} says it does")
     return Stored({name: files[file].entries[name] for name, file in names.items()})
-
-
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """What a file says of its tensors, and where their bytes begin."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        text = file.read(length) if length <= path.stat().st_size else b""
-    try:
-        header = json.loads(text)
-        header.pop("__metadata__", None)
-    except (ValueError, AttributeError):
-        raise RunError(f"{path} is no safetensors file, or was cut off") from None
-    return header, 8 + length
 
 
 def _entry(path: Path, name: str, what: Mapping[str, Any]) -> Entry:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from runners.checkpoint import Checkpoint, Piece
 from runners.objective.examples import Examples
 from runners.ranks import Ranks
 
@@ -93,11 +94,14 @@ class Engine(Protocol):
     def autocast(self) -> AbstractContextManager[Any]:
         """The arithmetic of the forward pass."""
 
-    def weights(self) -> Mapping[str, Tensor]:
-        """What a checkpoint keeps of the model."""
+    def pieces(self) -> Iterator[Piece]:
+        """What this process has to write: weights as `model/NAME`, optimizer states as `optimizer/NAME/STATE`.
 
-    def state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the weights: data and masks of dropout follow from the number of the step."""
+        Each element of each tensor is given by exactly one process.
+        """
 
-    def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
+    def scalars(self) -> dict[str, Any]:
+        """What a resumed run needs beside them, as JSON: data and masks of dropout follow from the number of the step."""
+
+    def restore(self, found: Checkpoint) -> None:
+        """Continue from a checkpoint, also one of another layout or engine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from runners.checkpoint import Checkpoint
+from runners.checkpoint import Checkpoint, Piece, optimizer_state
 from runners.engines.engine import Optimizer, Regulated
 from runners.engines.recompute import blocks, recompute_activations
 from runners.engines.step import Step
@@ -114,21 +114,19 @@ class TorchEngine:
         """The arithmetic of the forward pass."""
         return self.step.autocast(self.device)
 
-    def weights(self) -> Mapping[str, Tensor]:
-        """What a checkpoint keeps of the model."""
-        return self.model.state_dict()
+    def pieces(self) -> Iterator[Piece]:
+        """What is written of it: weights, and states of the optimizer."""
+        return optimizer_state.pieces(self.model, self.optimizer)
 
-    def state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the weights: data and masks of dropout follow from the number of the step."""
-        state = {"optimizer": self.optimizer.state_dict()}
-        return state if self.scaler is None else state | {"loss_scale": self.scaler.state_dict()}
+    def scalars(self) -> dict[str, Any]:
+        """What a resumed run needs beside them: data and masks of dropout follow from the number of the step."""
+        return {} if self.scaler is None else {"loss_scale": self.scaler.state_dict()}
 
-    def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def restore(self, found: Checkpoint) -> None:
         """Continue from a checkpoint, also one of another device."""
-        self.model.load_state_dict(weights)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler is not None and "loss_scale" in state:
-            self.scaler.load_state_dict(state["loss_scale"])
+        optimizer_state.restore(found, self.model, self.optimizer)
+        if self.scaler is not None and "loss_scale" in found.scalars:
+            self.scaler.load_state_dict(dict(found.scalars["loss_scale"]))
 
     def _forward(self, examples: Examples, share: float) -> tuple[Tensor, Tensor]:
         losses: tuple[Tensor, Tensor] = (self.wrapped or self.step)(examples, share)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 LENGTH = 32
 
 
+def save_weights(experiment: Experiment, weights: dict[str, torch.Tensor]) -> None:
+    pieces = [checkpoint.whole_piece(f"model/{name}", weight) for name, weight in weights.items()]
+    checkpoint.save(experiment.folder / "trained", 1, 1, 1.0, pieces, {}, checkpoint.Keep(1))
+
+
 def generated(experiment: Experiment) -> ModuleType:
     spec = importlib.util.spec_from_file_location("tiny_model", experiment.plan / "model.py")
     assert spec is not None
@@ -131,7 +136,7 @@ def test_weights_are_bf16_on_a_gpu_and_fp32_on_a_cpu(
     assert evaluate.weight_type(torch.device("cuda", 0)) == torch.bfloat16
     assert evaluate.weight_type(torch.device("cpu")) == torch.float32
     weights = generated(experiment).Model().state_dict()
-    checkpoint.save(experiment.folder / "trained", 1, 1, 1.0, weights, {}, 1)
+    save_weights(experiment, weights)
     types: list[set[torch.dtype]] = []
 
     def no_suites(network: torch.nn.Module, *_: object) -> tuple[()]:
@@ -172,7 +177,7 @@ def test_a_suite_that_asks_for_turns_is_asked_in_turns(
     written = written.replace("bits_per_byte, aggregation: bits_per_byte", "exact_match, aggregation: mean")
     suite.write_text(written + "metadata: {apply_chat_template: true}\n")
     experiment.declare(tokenizer={**experiment.manifest.tokenizer, "chat_template": "chatml"})
-    checkpoint.save(experiment.folder / "trained", 1, 1, 1.0, generated(experiment).Model().state_dict(), {}, 1)
+    save_weights(experiment, generated(experiment).Model().state_dict())
     arguments = ("--from", f"pretrain={experiment.folder / 'trained'}")
     assert experiment.execute_here(monkeypatch, "evaluate.py", "evaluated", *arguments) == 0, capfd.readouterr().err
     (folder,) = (experiment.folder / "evaluated" / "results").iterdir()

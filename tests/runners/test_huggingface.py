@@ -35,7 +35,7 @@ def handover(folder: Path, weights: Path, **changes: Any) -> Handover:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     moves = read_moves(job(folder)["moves"])
     told = {"tokenizer": BYTES, "tokenizer_folder": None, "origin": folder, "context_length": 64}
-    return Handover(weights=weights, config=config, moves=moves, **{**told, **changes})
+    return Handover(weights=open_file(weights), config=config, moves=moves, **{**told, **changes})
 
 
 @pytest.fixture(scope="module")
