@@ -23,6 +23,7 @@ from runners.checkpoint.folders import (
     required,
     set_aside,
 )
+from runners.checkpoint.index import StoredFile
 from runners.checkpoint.peers import Peers, join_peers
 from runners.checkpoint.piece import MODEL, OPTIMIZER, Piece, whole_piece
 from runners.checkpoint.reading import Checkpoint
@@ -39,6 +40,7 @@ __all__ = [
     "Peers",
     "Piece",
     "State",
+    "StoredFile",
     "adopt",
     "folder_of",
     "join_peers",
