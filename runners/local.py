@@ -1,4 +1,4 @@
-"""Executes the stages of a plan on this machine, one process a stage.
+"""Executes the stages of a plan on this machine, each in as many processes as its layout has.
 
 python -m runners.local PLAN_DIR --stages pretrain,evaluate
 """
@@ -6,16 +6,15 @@ python -m runners.local PLAN_DIR --stages pretrain,evaluate
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import subprocess
 from pathlib import Path
 
 from rich.console import Console
 
 from runners.errors import RunError
 from runners.plan import read_manifest
+from runners.processes import run_here
 from runners.stages import check_upstream, command_for, fresh_folder, in_order, run_folder, said_complete
+from specc.manifest import Manifest
 
 
 def main() -> None:
@@ -44,21 +43,21 @@ def _run(plan: Path, stages: list[str], *, fresh: bool) -> int:
         if complete is not None:
             out.print(f"{experiment.name}/{folder.name} is {complete}; --fresh runs it again")
             continue
-        code = _execute(command_for(plan, experiment, manifest, stage, folder).arguments)
+        _refuse_other_machines(manifest, stage)
+        arguments = command_for(plan, experiment, manifest, stage, folder).arguments
+        code = run_here(arguments, manifest.stages[stage].processes)
         if code:
             return code
     return 0
 
 
-def _execute(arguments: tuple[str, ...]) -> int:
-    """Run one process to its end. A signal to stop is meant for it: it saves its state, and we wait for that."""
-    # Threads of OpenMP that spin while they wait take the cores from every other process, and the run crawls.
-    child = subprocess.Popen(arguments, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ})
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        # The terminal sends its interrupt to the whole group; the other signals reach only us.
-        signal.signal(number, lambda got, _: None if got == signal.SIGINT else child.send_signal(got))
-    code = child.wait()
-    return code if code >= 0 else 128 - code
+def _refuse_other_machines(manifest: Manifest, stage: str) -> None:
+    machines = manifest.stages[stage].machines
+    if machines > 1:
+        raise RunError(
+            f"stage `{stage}` is laid out for {machines} machines, and this is one: "
+            "queue it with submit.py, or give it a cluster of one node"
+        )
 
 
 if __name__ == "__main__":

@@ -127,6 +127,8 @@ def join(layout: Layout | None) -> Ranks:
         return Ranks(layout=laid_out)
     rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise RunError(f"process {local_rank + 1} of this machine finds {torch.cuda.device_count()} GPUs only")
         torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
         # Numbers that processes agree on are on the CPU, whatever the device of the tensors is.

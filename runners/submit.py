@@ -16,7 +16,7 @@ from typing import Any
 
 import submitit
 from rich.console import Console
-from submitit.helpers import DelayedSubmission
+from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from runners.errors import RunError
@@ -67,14 +67,17 @@ class Job:
 class Execute:
     """What a job does: run the command, and hand a request to stop on to it. Pickled by submitit, by reference."""
 
-    def __init__(self, command: Command, *, requeue: bool, seconds_to_save: int) -> None:
+    def __init__(self, command: Command, *, requeue: bool, seconds_to_save: int, processes: int = 1) -> None:
         self.command = command
+        self.processes = processes
         self.requeue = requeue
         self.seconds_to_save = seconds_to_save
         self.child: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
         """Run the stage; RunError with its exit code when it failed, which makes the job fail."""
+        if self.processes > 1:  # every task is one of them, and sees all devices of its node
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         self.child = subprocess.Popen(self.command.arguments)
         while self.child.poll() is None:  # not wait(): a signal handler could not poll while it holds the lock
             time.sleep(0.1)
@@ -90,7 +93,9 @@ class Execute:
                 time.sleep(0.1)
         if not self.requeue:
             return None
-        again = Execute(self.command, requeue=self.requeue, seconds_to_save=self.seconds_to_save)
+        again = Execute(
+            self.command, requeue=self.requeue, seconds_to_save=self.seconds_to_save, processes=self.processes
+        )
         return DelayedSubmission(again)
 
 
@@ -255,7 +260,8 @@ def _parameters(job: Job, after: Sequence[str]) -> dict[str, Any]:
 
 
 def _execute(job: Job, command: Command) -> Execute:
-    return Execute(command, requeue=job.requeue, seconds_to_save=job.signal_delay)
+    processes = job.nodes * job.tasks_per_node
+    return Execute(command, requeue=job.requeue, seconds_to_save=job.signal_delay, processes=processes)
 
 
 def _log_folder(command: Command) -> Path:

@@ -33,6 +33,10 @@ class StageEntry:
     """Generated script that executes the stage, or None where this version of specc has no lowering for the kind."""
     predictions: dict[str, float | None] = field(default_factory=dict)
     """What the planner says, by name with the unit as suffix (`step_time_s`, `memory_bytes`, `cost_usd`, ...)."""
+    processes: int = 1
+    """Processes that execute the program together, on all machines."""
+    machines: int = 1
+    """Machines that they are divided among."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Engine(Protocol):
         """
 
     def scalars(self) -> dict[str, Any]:
-        """What a resumed run needs beside them, as JSON: data and masks of dropout follow from the number of the step."""
+        """What a resumed run needs beside them, as JSON: data and dropout follow from the number of the step."""
 
     def restore(self, found: Checkpoint) -> None:
         """Continue from a checkpoint, also one of another layout or engine."""

@@ -41,6 +41,8 @@ def emit(plan: ir.Plan, artifacts: tuple[Artifact, ...], predictions: Prediction
                 key=stage.key,
                 program=program(experiment, stage),
                 predictions=dict(predictions[stage.name]),
+                processes=_processes(plan, stage),
+                machines=1 if plan.stage(stage.name).layout is None else plan.cluster.nodes,
             )
             for stage in experiment.stages
         },
@@ -48,6 +50,14 @@ def emit(plan: ir.Plan, artifacts: tuple[Artifact, ...], predictions: Prediction
         files={artifact.path: digest(artifact.text) for artifact in sorted(artifacts, key=lambda a: a.path)},
     )
     return Artifact(FILE, manifest.to_json())
+
+
+def _processes(plan: ir.Plan, stage: ir.Stage) -> int:
+    """One a device that the stage is laid out for; with XLA one a machine, which sees all of its devices."""
+    layout = plan.stage(stage.name).layout
+    if layout is None:
+        return 1
+    return plan.cluster.nodes if layout.engine == "xla" else layout.devices
 
 
 def _tokenizer(tokenizer: ir.Tokenizer) -> dict[str, object]:
