@@ -54,6 +54,12 @@ class Split:
     """By source, in the order of the declaration."""
     token_type: np.dtype[Any] = NARROW
 
+    @property
+    def tokens_per_byte(self) -> float | None:
+        """Of its documents, each with the token that stands before it; None of an empty one."""
+        size = sum(part.bytes for part in self.ranges.values())
+        return sum(part.tokens for part in self.ranges.values()) / size if size else None
+
     def open(self) -> np.ndarray:
         """All tokens, memory-mapped, uint16 or uint32 [tokens]."""
         tokens, kind = sum(part.tokens for part in self.ranges.values()), self.token_type

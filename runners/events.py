@@ -27,6 +27,9 @@ class Events(Protocol):
     def sync(self) -> None:
         """Return when everything reported so far would survive a power cut."""
 
+    def begin_again(self, *, resumed_from_step: int) -> None:
+        """Report that the same process goes on from an earlier step: what it said of later ones counts no longer."""
+
 
 class Silence:
     """The events of a process that another one speaks for."""
@@ -37,8 +40,11 @@ class Silence:
     def sync(self) -> None:
         """Nothing."""
 
+    def begin_again(self, *, resumed_from_step: int) -> None:
+        """Nothing."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class EventWriter:
     """The only writer of one `events.jsonl`: it holds a lock on the file for as long as it lives."""
 
@@ -59,6 +65,13 @@ class EventWriter:
     def sync(self) -> None:
         """Return when everything written so far would survive a power cut."""
         os.fsync(self.descriptor)
+
+    def begin_again(self, *, resumed_from_step: int) -> None:
+        """The next attempt, by the same process: of two events for one step, the later attempt's counts."""
+        started = next(event for event in _backwards(self.path) if event["type"] == "run_started")
+        self.attempt += 1
+        again = {key: value for key, value in started.items() if key not in ("type", "time", "attempt")}
+        self.write("run_started", **{**again, "resumed_from_step": resumed_from_step})
 
     def close(self) -> None:
         """Give the file to the next writer."""
@@ -102,6 +115,10 @@ def read_events(run: Path) -> Iterator[Mapping[str, Any]]:
             event = _whole(line)
             if event is not None:
                 yield event
+
+
+def _backwards(path: Path) -> Iterator[Mapping[str, Any]]:
+    return reversed(list(read_events(path.parent)))
 
 
 def has_finished(run: Path) -> bool:

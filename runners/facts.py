@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import socket
@@ -55,6 +56,20 @@ def resident_memory() -> int:
     except OSError:
         return _largest_resident()
     return pages * resource.getpagesize()
+
+
+def memory_of(place: torch.device) -> int:
+    """Bytes that a device has in all: of a CPU, what this process may take of it."""
+    if place.type == "cuda":
+        return int(torch.cuda.get_device_properties(place).total_memory)
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return installed if allowed == resource.RLIM_INFINITY else min(installed, allowed)
+
+
+def memory_now(place: torch.device) -> int:
+    """Bytes that the work takes now: of the CUDA allocator; on a CPU, of the whole process."""
+    return torch.cuda.memory_allocated(place) if place.type == "cuda" else resident_memory()
 
 
 def peak_memory(place: torch.device, before: int) -> int:

@@ -22,9 +22,13 @@ from runners.progress import TrainingProgress, clock
 from runners.recipe import Recipe
 from runners.run import Run, Stopped
 from runners.sampling import generate
+from runners.spikes import Rollback
 from runners.tokenizer import Tokenizer
+from runners.watching import Rewind, Watch
 
 SAMPLE_TEMPERATURE = 0.8
+LARGEST_EXPONENT = 700.0
+"""Nats whose exponential is still a number."""
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Training:
     held_out: Examples
     text: Tokenizer
     events: Events
+    watch: Watch
     step: int = 0
     """Optimizer steps done."""
     before: float = 0.0
@@ -46,7 +51,15 @@ class Training:
     durations: list[float] = field(default_factory=list)
     """Seconds of each step of this attempt."""
     validation: float | None = None
+    tokens_per_byte: float | None = None
+    """Of the held-out texts; None where the loss is not one of each token after those before it."""
     saved: int | None = None
+
+    @property
+    def _is_sampled(self) -> bool:
+        """Whether it is time for a sample."""
+        every = self.recipe.settings.sample_every
+        return self.is_over or (every is not None and self.step % every == 0)
 
     @property
     def _writes(self) -> bool:
@@ -64,26 +77,40 @@ class Training:
         return self.before + time.monotonic() - self.started
 
     def run_loop(self, progress: TrainingProgress, stop_requests: list[int]) -> None:
-        """Train to the last step, or until a signal asks to stop."""
-        settings = self.recipe.settings
-        while self.step < settings.steps:
-            loss, norm, rate = self._one_step()
-            last = self.step == settings.steps
+        """Train to the last step, to the end of progress, or until a signal asks to stop."""
+        while not self.is_over:
+            try:
+                loss, norm, rate = self._one_step()
+            except Rewind as rewind:
+                self._rewind(rewind, progress)
+                continue
+            self._after_step(progress, loss, norm, rate)
             asked = self.engine.ranks.agree(bool(stop_requests))
-            if self.step % settings.log_every == 0 or last or self.step == 1:
-                self._report(progress, loss, norm, rate)
-            if self.step % settings.validate_every == 0 or last:
-                self._validate(progress)
-            if last and self._writes and settings.sample_prompt is not None:
-                self._sample(progress, settings.sample_prompt)
-            if self.step % settings.checkpoint_every == 0 or last or asked:
+            if self.step % self.recipe.settings.checkpoint_every == 0 or self.is_over or asked:
                 self._save()
-            if asked and not last:
+            if asked and not self.is_over:
                 # Where only another process was asked, this one stops as it would have been asked to.
                 number = stop_requests[0] if stop_requests else signal.SIGTERM
                 name = signal.Signals(number).name
                 message = f"{name}: stopped after step {self.step:,} and saved; run the same command to continue"
                 raise Stopped(number, message)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last step is done, or more of them would not help."""
+        rule = self.recipe.settings.early_stopping
+        return self.step >= self.recipe.settings.steps or (rule is not None and self.watch.best.is_over(rule))
+
+    def _after_step(self, progress: TrainingProgress, loss: float, norm: float, rate: float) -> None:
+        """Report, validate and write a sample where it is time to."""
+        settings = self.recipe.settings
+        last = self.step == settings.steps
+        if self.step % settings.log_every == 0 or last or self.step == 1:
+            self._report(progress, loss, norm, rate)
+        if self.step % settings.validate_every == 0 or last:
+            self._validate(progress)
+        if self._writes and settings.sample_prompt is not None and self._is_sampled:
+            self._sample(progress, settings.sample_prompt)
 
     def measure(self, parameters: int, memory_before: int) -> None:
         """Report what the plan predicted, as it was."""
@@ -98,8 +125,9 @@ class Training:
 
     def summary(self) -> str:
         """One line on how it ended."""
+        early = "" if self.step == self.recipe.settings.steps else " (stopped early: the validation loss fell no more)"
         loss = "" if self.validation is None else f", validation loss {self.validation:.4f} nats per token"
-        return f"{self.run.name} finished: {self.step:,} steps in {clock(self.seconds)}{loss}"
+        return f"{self.run.name} finished: {self.step:,} steps in {clock(self.seconds)}{early}{loss}"
 
     def _one_step(self) -> tuple[float, float, float]:
         """Loss, norm of the gradient and learning rate of the next step, which is done after it."""
@@ -108,23 +136,24 @@ class Training:
         if self.recipe.settings.dropout:
             seed_dropout(self.recipe.settings.seed, self.step, self.engine.ranks.draws)
         loss, norm = self.engine.gradients(self._examples())
-        if not (math.isfinite(loss) and (math.isfinite(norm) or self.engine.may_skip)):
-            last = "there is no checkpoint yet" if self.saved is None else f"the last checkpoint is step {self.saved:,}"
-            raise RunError(
-                f"the loss is {loss} and the norm of the gradient {norm} in step {self.step + 1:,}; {last}; "
-                f"a lower learning rate (now {rate:.3g}) or a longer warm-up is the usual cure"
-            )
-        self.engine.update(rate)
+        may_overflow = self.engine.may_skip
+        if self.watch.updates(self.step + 1, loss, norm, self._advice(rate), may_overflow=may_overflow):
+            self.engine.update(rate)
         self.step += 1
         self.durations.append(time.monotonic() - began)
         return loss, norm, rate
+
+    def _advice(self, rate: float) -> str:
+        last = "there is no checkpoint yet" if self.saved is None else f"the last checkpoint is step {self.saved:,}"
+        return f"{last}; a lower learning rate (now {rate:.3g}) or a longer warm-up is the usual cure"
 
     def _examples(self) -> Examples:
         """The rows that this process reads of the batch of the next step."""
         settings, ranks = self.recipe.settings, self.engine.ranks
         start, stop = ranks.rows(settings.global_batch_size)
-        first = self.step * settings.global_batch_size + start
-        rows = self.batches.batch(self.step, start, stop)
+        number = self.step + self.watch.left_out
+        first = number * settings.global_batch_size + start
+        rows = self.batches.batch(number, start, stop)
         examples = training_examples(settings.objective, rows, settings.seed, first)
         return replace(examples, count=ranks.total(examples.count))
 
@@ -140,12 +169,21 @@ class Training:
             self._metric("train/auxiliary_loss", auxiliary)
         self._metric("train/learning_rate", rate)
         self._metric("train/tokens_per_second", speed)
+        if (mfu := self._mfu(self.tokens_per_step / speed)) is not None:
+            self._metric("train/mfu", mfu)
+        self._metric("train/memory_bytes", facts.memory_now(self.engine.device))
         left = (self.recipe.settings.steps - self.step) * self.tokens_per_step / speed
         progress.show(self.step, loss, rate, speed, left)
 
     def _validate(self, progress: TrainingProgress) -> None:
         self.validation = self.engine.validation_loss(self.held_out)
         self._metric("validation/loss", self.validation)
+        if self.tokens_per_byte is not None:
+            self._metric("validation/bits_per_byte", self.validation / math.log(2) * self.tokens_per_byte)
+            self._metric("validation/perplexity", math.exp(min(self.validation, LARGEST_EXPONENT)))
+        rule = self.recipe.settings.early_stopping
+        if rule is not None:
+            self.watch.best = self.watch.best.after(self.validation, rule)
         progress.say(f"step {self.step:,}: validation loss {self.validation:.4f} nats per token")
 
     def _sample(self, progress: TrainingProgress, prompt: str) -> None:
@@ -177,13 +215,47 @@ class Training:
 
     def _save(self) -> None:
         tokens = self.step * self.tokens_per_step
-        pieces, scalars = self.engine.pieces(), self.engine.scalars()
+        pieces, scalars = self.engine.pieces(), {**self.engine.scalars(), "watch": self.watch.scalars()}
         keep, ranks = checkpoint.Keep(self.recipe.settings.keep_checkpoints), self.engine.ranks
         done = checkpoint.save(self.run.directory, self.step, tokens, self.seconds, pieces, scalars, keep, ranks)
         self.saved = self.step
         path = done.path.relative_to(self.run.directory).as_posix()
         self.events.write("checkpoint", step=done.step, path=path, bytes=done.bytes, sha256=dict(done.sha256))
         self.events.sync()
+
+    def _mfu(self, step_time: float) -> float | None:
+        """Share of the device's peak that the model's own FLOPs take (Chowdhery et al. 2022, PaLM, appendix B).
+
+        The plan knows FLOPs and peak: what it said at its own step time tells the product.
+        """
+        said = self.run.entry.predictions
+        mfu, planned = said.get("mfu"), said.get("step_time_s")
+        return None if mfu is None or planned is None else mfu * planned / step_time
+
+    def _rewind(self, rewind: Rewind, progress: TrainingProgress) -> None:
+        """Go back to the newest checkpoint that is old enough, and leave out the batches around the spike."""
+        ranks, home, spike, counted = self.engine.ranks, self.run.directory, self.step + 1, self.watch.rollbacks
+        found, _ = checkpoint.latest(home, ranks, before=rewind.before)
+        if found is None:
+            raise RunError(
+                f"{rewind}; there is no checkpoint of step {max(rewind.before, 0):,} or before to go back to"
+            )
+        if ranks.is_first:
+            checkpoint.forget_after(home, found.step)
+        self.engine.restore(found)
+        self.watch.restore(found.scalars.get("watch", {}))
+        self.watch.rewound(spike, found.step, counted)
+        self.step, self.saved, self.before = found.step, found.step, found.seconds
+        self.started, self.durations = time.monotonic(), []
+        told = f"{rewind}: back to step {found.step:,}, and on without {spike - found.step + self._skips:,} batches"
+        self.events.begin_again(resumed_from_step=found.step)
+        self.events.write("incident", step=spike, name="spike", text=told)
+        progress.say(told)
+
+    @property
+    def _skips(self) -> int:
+        rule = self.watch.rule
+        return rule.skip if isinstance(rule, Rollback) else 0
 
     def _metric(self, name: str, value: float) -> None:
         self.events.write("metric", step=self.step, name=name, value=value)

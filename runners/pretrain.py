@@ -18,13 +18,14 @@ from runners.errors import RunError
 from runners.events import Events, has_finished
 from runners.init import Rules
 from runners.loop import Training
-from runners.objective import validation_examples
+from runners.objective import Causal, validation_examples
 from runners.progress import TrainingProgress
 from runners.ranks import Ranks, join, leave
 from runners.recipe import Pretraining, Recipe
 from runners.run import Run, Stopped, console, execute, open_data, recorded
 from runners.stopping import stop_requests
 from runners.tokenizer import tokenizer
+from runners.watching import Watch
 
 __all__ = ["Pretraining", "pretrain"]
 
@@ -128,7 +129,11 @@ def _training(
     held_out = validation_examples(settings.objective, validation_windows(data, window, count), settings.seed)
     own = held_out.part(engine.ranks.data_rank, engine.ranks.data_size)
     text = tokenizer(run.manifest.tokenizer)
-    training = Training(run, recipe, engine, batches, own, text, events)
+    watch = Watch(settings.on_spike)
+    training = Training(run, recipe, engine, batches, own, text, events, watch)
+    if isinstance(settings.objective, Causal):
+        training.tokens_per_byte = data.validation.tokens_per_byte
     if found is not None:
+        watch.restore(found.scalars.get("watch", {}))
         training.step, training.before, training.saved = found.step, found.seconds, found.step
     return training

@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from runners.early_stopping import EarlyStopping
 from runners.engines.engine import Optimizer
 from runners.init import Rules
 from runners.layout import Layout
 from runners.objective import Causal, Objective
+from runners.spikes import IGNORE_SPIKES, OnSpike
 
 CAUSAL = Causal()
 
@@ -46,6 +48,12 @@ class Pretraining:
     sample_prompt: str | None
     sample_tokens: int
     """Tokens after the prompt at most: both together stay within the context length."""
+    sample_every: int | None = None
+    """Steps between samples; None writes one at the end only."""
+    on_spike: OnSpike = IGNORE_SPIKES
+    """What happens when the loss jumps."""
+    early_stopping: EarlyStopping | None = None
+    """When training no longer helps; None trains to the last step."""
     loss_scale: float | str | None = None
     """For fp16: a number, or `dynamic`."""
     base: str | None = None

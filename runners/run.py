@@ -135,11 +135,11 @@ def recorded(run: Run, resumed_from_step: int | None, place: torch.device, ranks
         except RunError as error:
             failure = str(error)
             raise
-        except torch.OutOfMemoryError as error:
-            failure = f"the device is out of memory: {str(error).splitlines()[0]}; lower `micro_batch_size`"
-            raise RunError(failure) from None
         except Exception as error:  # recorded and passed on: a bug keeps its traceback
             failure = f"{type(error).__name__}: {error}"
+            if _is_out_of_memory(error):
+                failure = _too_large(run, place, str(error).splitlines()[0])
+                raise RunError(failure) from None
             raise
         finally:
             if failure is not None:
@@ -161,6 +161,19 @@ def open_data(run: Run, events: Events, name: str, ranks: Ranks = ALONE) -> Data
     documents, tokens = sum(part.documents for part in parts), sum(part.tokens for part in parts)
     events.write("data", name=name, address=data.folder.name, documents=documents, tokens=tokens)
     return data
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has a type of its own for CUDA alone; its CPU allocator says so in words."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+def _too_large(run: Run, place: torch.device, reason: str) -> str:
+    """How far off the plan was, as far as it can be told, and what to change."""
+    planned, has = run.entry.predictions.get("memory_bytes"), facts.memory_of(place)
+    said = "" if planned is None else f"the plan said {planned / 2**30:.2f} GiB, and "
+    peak = f"{said}{facts.device_name(place)} has {has / 2**30:.2f} GiB"
+    return f"the device is out of memory ({reason}): {peak}; lower `micro_batch_size`, or recompute activations"
 
 
 def _fail(events: Events, failure: str, seconds: float) -> None:

@@ -63,17 +63,20 @@ def replaced(final: Path) -> Path:
 
 
 def latest(
-    run: Path, ranks: Ranks | None = None, *, only: str | None = None
+    run: Path, ranks: Ranks | None = None, *, only: str | None = None, before: int | None = None
 ) -> tuple[Checkpoint | None, tuple[Damaged, ...]]:
     """The newest checkpoint that is whole, and the newer ones that are not.
 
     Every rank has to call it; each hashes its share of the files. `only` (`model`) hashes just the files of one group,
-    for a reader of nothing else. RunError for a checkpoint of an earlier format.
+    for a reader of nothing else; `before` asks for one of that step or an earlier one. RunError for a checkpoint of an
+    earlier format.
     """
     peers = join_peers(ranks)
     listed = peers.first(lambda: {"folders": [str(path) for path in by_step(run / FOLDER)]})
     damaged: list[Damaged] = []
     for path in map(Path, listed["folders"]):
+        if before is not None and step_of(path) > before:
+            continue
         found = opened(path, peers, only)
         if isinstance(found, Checkpoint):
             if only is None:
@@ -81,6 +84,13 @@ def latest(
             return found, tuple(damaged)
         damaged.append(found)
     return None, tuple(damaged)
+
+
+def forget_after(run: Path, step: int) -> None:
+    """Delete the checkpoints of later steps: the run goes on from this one, another way. For rank 0 alone."""
+    for path in by_step(run / FOLDER):
+        if step_of(path) > step:
+            shutil.rmtree(path)
 
 
 def required(run: Path, ranks: Ranks | None = None) -> Checkpoint:

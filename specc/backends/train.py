@@ -25,6 +25,8 @@ OBJECTIVES = (
     "Ul2Decoder",
 )
 """Names of `runners.objective` that a program may need."""
+SPIKES = {"spike/skip": "Skip", "spike/rollback": "Rollback", "spike/stop": "Stop"}
+"""Names of `runners.spikes`, by kind."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "optimizer": _optimizer(work, experiment.model),
         "schedule": _rendered(work.schedule),
         "has_cache": plan.experiment.model.family != "encoder",
-        "objective": (objective := _objective(work)),
+        "on_spike": _said(work.on_spike),
+        "spike_name": SPIKES.get("" if work.on_spike is None else work.on_spike.kind),
+        "objective": (objective := _said(work.objective)),
         "objective_names": ", ".join(name for name in OBJECTIVES if f"{name}(" in objective),
     }
     return Artifact(path, templates.render("train/train.py.j2", values))
@@ -162,10 +166,9 @@ def _settings(rule: ir.OptimizerRule) -> str:
     return templates.render(values["rule_template"], {**values, "scale": scale})
 
 
-def _objective(work: ir.Training) -> str:
-    """The lines of what is predicted; nothing for the next token, which goes without saying."""
-    objective = work.objective
-    return "" if objective is None or objective.template is None else _rendered(objective).rstrip("\n")
+def _said(part: ir.Component | None) -> str:
+    """The lines of a choice; nothing for what goes without saying."""
+    return "" if part is None or part.template is None else _rendered(part).rstrip("\n")
 
 
 def _rendered(component: ir.Component) -> str:

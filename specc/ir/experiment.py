@@ -134,6 +134,8 @@ class Training:
     """What the loss is multiplied with before its gradients are taken in fp16."""
     objective: Component | None = None
     """What is predicted, where the stage has a choice."""
+    on_spike: Component | None = None
+    """What happens when the loss jumps, where the stage has a choice."""
 
     @property
     def tokens(self) -> int | None:

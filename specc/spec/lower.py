@@ -37,7 +37,13 @@ _HARMLESS = frozenset(
     }
 )
 # What was so before it could be written: it is no part of an address, and the runs that exist keep theirs.
-_UNSAID: dict[str, object] = {"objective.kind": "causal", "mask_token": None, "sentinel_tokens": None}
+_UNSAID: dict[str, object] = {
+    "objective.kind": "causal",
+    "mask_token": None,
+    "sentinel_tokens": None,
+    "on_spike.kind": "ignore",
+    "early_stopping": None,
+}
 
 Work = ir.Training | ir.Evaluation | ir.Import | ir.Export
 

@@ -40,6 +40,7 @@ TABLES = (
         ("value", "stderr", "examples", "harness"),
     ),
     EventTable("data", "data_sets", ("run", "name"), ("address", "documents", "tokens")),
+    EventTable("incident", "incidents", ("run", "step", "name"), ("text",)),
     EventTable("sample", "samples", ("run", "step", "prompt"), ("text",)),
     EventTable("checkpoint", "checkpoints", ("run", "step"), ("path", "bytes", "sha256")),
     EventTable("prediction", "predictions", ("run", "name"), ("value",)),

@@ -165,6 +165,18 @@ COMMENT ON COLUMN samples.text IS 'What it wrote';
 COMMENT ON COLUMN samples.attempt IS 'The attempt that reported it';
 COMMENT ON COLUMN samples.time IS 'When it was reported, UTC';
 
+CREATE TABLE incidents (
+    run VARCHAR NOT NULL, step BIGINT NOT NULL, name VARCHAR NOT NULL, text VARCHAR, attempt INTEGER NOT NULL,
+    time TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE incidents IS 'What went wrong in a run and what it did about it, such as a jump of the loss';
+COMMENT ON COLUMN incidents.run IS 'Run, such as quickstart/pretrain-3f2a9c1b77d0';
+COMMENT ON COLUMN incidents.step IS 'Optimizer step that it happened in, counted from 1';
+COMMENT ON COLUMN incidents.name IS 'spike';
+COMMENT ON COLUMN incidents.text IS 'What was seen and what was done, in words';
+COMMENT ON COLUMN incidents.attempt IS 'The attempt that reported it';
+COMMENT ON COLUMN incidents.time IS 'When it was reported, UTC';
+
 CREATE TABLE checkpoints (
     run VARCHAR NOT NULL, step BIGINT NOT NULL, path VARCHAR, bytes BIGINT, sha256 JSON, attempt INTEGER NOT NULL,
     time TIMESTAMP NOT NULL

@@ -28,6 +28,7 @@ from specc.kinds.reward import REWARD
 from specc.kinds.rope_scaling import ROPE_SCALING
 from specc.kinds.schedule import SCHEDULE
 from specc.kinds.source import SOURCE
+from specc.kinds.spike import SPIKE
 from specc.kinds.stage import STAGE
 from specc.kinds.tokenizer import TOKENIZER
 from specc.spec.base import Node
@@ -51,6 +52,7 @@ SETS = {
     "rope_scaling": ROPE_SCALING,
     "schedule": SCHEDULE,
     "source": SOURCE,
+    "spike": SPIKE,
     "stage": STAGE,
     "tokenizer": TOKENIZER,
 }

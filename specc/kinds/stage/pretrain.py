@@ -12,10 +12,12 @@ from specc.diagnostics import At, Finding
 from specc.kinds.objective import Objective
 from specc.kinds.objective.causal import Causal
 from specc.kinds.objective.place import Place
+from specc.kinds.spike import Spike
+from specc.kinds.spike.ignore import Ignore
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import Mention
 from specc.kinds.stage.training import TrainingStage, cadence_in_steps
-from specc.spec.base import Node, execution, identity, section
+from specc.spec.base import Node, execution, identity, section, values_of
 from specc.spec.quantities import Cadence, quantity
 
 
@@ -27,10 +29,18 @@ class ValidationSpec(Node):
 
 
 class SampleSpec(Node):
-    """Text generated at the end of training."""
+    """Text generated at the end of training, or on the way as well."""
 
     prompt: str = execution("What the text starts with.", "The ")
     tokens: int = execution("Tokens generated, within the context.", 64, ge=1)
+    every: Cadence | None = execution("Distance between samples; `null` writes one at the end only.", None)
+
+
+class EarlyStoppingSpec(Node):
+    """Ends the run when the validation loss falls no more (Prechelt 1998, "Early stopping - but when?", section 2)."""
+
+    patience: int = identity("Measurements without a lower loss after which the run ends.", ge=1)
+    min_delta: float = identity("Nats per token that a loss must be lower by to count as lower.", 0.0, ge=0.0)
 
 
 class PackingSpec(Node):
@@ -55,7 +65,9 @@ class Pretrain(TrainingStage):
     objective: Objective = section("What is predicted from what.", Causal(kind="causal"))
     validation: ValidationSpec = section("Loss on held-out documents.", default_factory=ValidationSpec)
     packing: PackingSpec = section("How documents share a sequence.", default_factory=PackingSpec)
-    sample: SampleSpec = section("Text generated at the end.", default_factory=SampleSpec)
+    sample: SampleSpec = section("Text that is generated.", default_factory=SampleSpec)
+    on_spike: Spike = section("What happens when the loss jumps.", Ignore(kind="ignore"))
+    early_stopping: EarlyStoppingSpec | None = section("When it ends before its duration; `null` is never.", None)
 
     def mentions(self) -> tuple[Mention, ...]:
         """The stage whose weights it starts from, and the data."""
@@ -100,4 +112,7 @@ class Pretrain(TrainingStage):
         predicted = context.model.values.get("prediction", {"depth": 1})
         place = Place(context.model.family, context.model.context_length, predicted["depth"])
         objective = self.objective.lower(place, context.tokenizer)
-        return replace(training, options={**training.options, "validate_every": every}, objective=objective)
+        sampled = None if self.sample.every is None else cadence_in_steps(self.sample.every, training.steps)
+        stopping = None if self.early_stopping is None else values_of(self.early_stopping)
+        options = {**training.options, "validate_every": every, "sample_every": sampled, "early_stopping": stopping}
+        return replace(training, options=options, objective=objective, on_spike=self.on_spike.lower())
