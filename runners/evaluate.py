@@ -87,11 +87,11 @@ def _evaluate(run: Run, model: type[nn.Module], cache: type[Any], evaluation: Ev
         out.print(f"{run.name} is already complete")
         return
     place = facts.device()
-    with recorded(run, None, place) as events, _quiet_harness(run) as quietly:
+    with recorded(run, None, place) as events, quiet_harness(run) as quietly:
         started, before = time.monotonic(), facts.resident_memory()
         _check(run, evaluation)
         data = {name: open_data(run, events, name) for name in evaluation.data}
-        suites = [_place_data(run, path, data) for path in evaluation.suites]
+        suites = [place_data(run, path, data) for path in evaluation.suites]
         for stage in evaluation.models:
             network, step = _load(run, stage, model, place)
             where = f"{TYPE_NAMES[weight_type(place)]} on {facts.device_name(place)}"
@@ -151,14 +151,14 @@ def _check(run: Run, evaluation: Evaluation) -> None:
             raise RunError(f"this version has no baseline `{what.kind}`, only `byte_trigram`")
 
 
-def _place_data(run: Run, relative: str, data: Mapping[str, DataSet]) -> Suite:
+def place_data(run: Run, relative: str, data: Mapping[str, DataSet], folder: Path | None = None) -> Suite:
     """Copy a suite into the run, with `<data set>.validation.jsonl` replaced by the file that was prepared here."""
     text = (run.plan / relative).read_text(encoding="utf-8")
     for name, prepared in data.items():
         quoted = json.dumps(str(prepared.held_out), ensure_ascii=False)  # a JSON string is a YAML scalar
         pieces = re.split(rf"(?<![\w./-]){re.escape(name)}\.validation\.jsonl(?![\w./-])", text)
         text = quoted.join(pieces)
-    path = run.directory / "suites" / Path(relative).name
+    path = (folder or run.directory / "suites") / Path(relative).name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     group, tasks, metadata = _read_group(path)
@@ -210,7 +210,7 @@ Quietly = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
-def _quiet_harness(run: Run) -> Iterator[Quietly]:
+def quiet_harness(run: Run) -> Iterator[Quietly]:
     """What lm-eval and datasets print goes to a file of the run, and what they cache to a folder that is deleted.
 
     The environment is read when they are imported, so it is set before.
@@ -244,13 +244,13 @@ def _model_records(
 ) -> Iterator[dict[str, Any]]:
     """Records of one model over all suites; lm-eval's own results are kept in the run."""
     for suite in suites:
-        results = _run_suite(network, cache, run, suite, evaluation, quietly)
+        results = run_suite(network, cache, run, suite, evaluation, quietly)
         _keep(run.directory / "results" / stage / suite.name, results)
         yield from records(stage, suite.name, results)
 
 
-def _run_suite(
-    network: nn.Module, cache: type[Any], run: Run, suite: Suite, evaluation: Evaluation, quietly: Quietly
+def run_suite(
+    network: nn.Module, cache: type[Any] | None, run: Run, suite: Suite, evaluation: Evaluation, quietly: Quietly
 ) -> Results:
     """lm-eval's results, samples included."""
     out = console()  # keeps the real output; lm-eval's goes elsewhere

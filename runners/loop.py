@@ -22,6 +22,7 @@ from runners.progress import TrainingProgress, clock
 from runners.recipe import Recipe
 from runners.run import Run, Stopped
 from runners.sampling import generate
+from runners.scoring import Scorer
 from runners.spikes import Rollback
 from runners.tokenizer import Tokenizer
 from runners.watching import Rewind, Watch
@@ -54,6 +55,8 @@ class Training:
     tokens_per_byte: float | None = None
     """Of the held-out texts; None where the loss is not one of each token after those before it."""
     saved: int | None = None
+    scorer: Scorer | None = None
+    """The suites that are scored on the way."""
 
     @property
     def _is_sampled(self) -> bool:
@@ -109,6 +112,8 @@ class Training:
             self._report(progress, loss, norm, rate)
         if self.step % settings.validate_every == 0 or last:
             self._validate(progress)
+        if settings.scoring is not None and (self.step % settings.scoring.every == 0 or self.is_over):
+            self._score(progress)
         if self._writes and settings.sample_prompt is not None and self._is_sampled:
             self._sample(progress, settings.sample_prompt)
 
@@ -185,6 +190,14 @@ class Training:
         if rule is not None:
             self.watch.best = self.watch.best.after(self.validation, rule)
         progress.say(f"step {self.step:,}: validation loss {self.validation:.4f} nats per token")
+
+    def _score(self, progress: TrainingProgress) -> None:
+        """Suites on the weights of now; harnesses seed the generators, and each step seeds them again."""
+        assert self.scorer is not None, "there is something to score"
+        with self.engine.autocast():
+            for scored in self.scorer.scores(self.engine.model):
+                self._metric(scored.name, scored.value)
+                progress.say(f"step {self.step:,}: {scored.name.removeprefix('evaluation/')} {scored.value:.4f}")
 
     def _sample(self, progress: TrainingProgress, prompt: str) -> None:
         text = self._written_after(prompt)

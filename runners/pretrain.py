@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from runners.data import DataSet
 from runners.engines import build, refuse_unsupported
 from runners.engines.engine import Engine, Optimizer
 from runners.errors import RunError
+from runners.evaluate import quiet_harness
 from runners.events import Events, has_finished
 from runners.init import Rules
 from runners.loop import Training
@@ -23,6 +25,7 @@ from runners.progress import TrainingProgress
 from runners.ranks import Ranks, join, leave
 from runners.recipe import Pretraining, Recipe
 from runners.run import Run, Stopped, console, execute, open_data, recorded
+from runners.scoring import open_scorer
 from runners.stopping import stop_requests
 from runners.tokenizer import tokenizer
 from runners.watching import Watch
@@ -65,7 +68,11 @@ def _pretrain(run: Run, recipe: Recipe) -> None:
 def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
     found, damaged = checkpoint.latest(run.directory, ranks)
     place = facts.device()
-    with recorded(run, found.step if found else None, place, ranks) as events:
+    scoring = recipe.settings.scoring
+    with (
+        recorded(run, found.step if found else None, place, ranks) as events,
+        nullcontext(None) if scoring is None else quiet_harness(run) as quietly,
+    ):
         started = time.monotonic()
         refuse_unsupported(recipe.settings, ranks)
         if ranks.is_first:
@@ -78,6 +85,9 @@ def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
             engine.restore(found)
             out.print(f"resuming from step {found.step:,} of {recipe.settings.steps:,}")
         training = _training(run, recipe, engine, data, events, found)
+        if scoring is not None and quietly is not None:
+            length = recipe.settings.context_length
+            training.scorer = open_scorer(run, events, ranks, scoring, length, recipe.cache, quietly)
         with TrainingProgress(out, recipe.settings.steps) as progress, stop_requests() as requests:
             training.run_loop(progress, requests)
         training.measure(engine.parameters, before)

@@ -13,6 +13,7 @@ from runners.engines.engine import Optimizer
 from runners.init import Rules
 from runners.layout import Layout
 from runners.objective import Causal, Objective
+from runners.scoring import Scoring
 from runners.spikes import IGNORE_SPIKES, OnSpike
 
 CAUSAL = Causal()
@@ -50,6 +51,8 @@ class Pretraining:
     """Tokens after the prompt at most: both together stay within the context length."""
     sample_every: int | None = None
     """Steps between samples; None writes one at the end only."""
+    scoring: Scoring | None = None
+    """Suites that are scored on the way."""
     on_spike: OnSpike = IGNORE_SPIKES
     """What happens when the loss jumps."""
     early_stopping: EarlyStopping | None = None

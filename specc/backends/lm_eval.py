@@ -26,10 +26,12 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     """One program an evaluation stage, one file a suite."""
     experiment = plan.experiment
     stages = [stage for stage in experiment.stages if isinstance(stage.work, ir.Evaluation)]
-    suites = {suite.name: suite for stage in stages for suite in _evaluation(stage).suites}
+    on_the_way = [stage.work.evaluation for stage in experiment.stages if isinstance(stage.work, ir.Training)]
+    works = [*(work for work in on_the_way if work is not None), *(_evaluation(stage) for stage in stages)]
+    suites = {suite.name: suite for work in works for suite in work.suites}
     return (
         *(_program(experiment, stage) for stage in stages),
-        *(Artifact(_path(suite), _suite(suite)) for suite in suites.values()),
+        *(Artifact(path(suite), _suite(suite)) for suite in suites.values()),
     )
 
 
@@ -38,31 +40,32 @@ def _evaluation(stage: ir.Stage) -> ir.Evaluation:
     return stage.work
 
 
-def _path(suite: ir.Suite) -> str:
+def path(suite: ir.Suite) -> str:
+    """Where a suite lies."""
     return f"suites/{suite.name}.yaml"
 
 
 def _program(experiment: ir.Experiment, stage: ir.Stage) -> Artifact:
     work = _evaluation(stage)
-    path = program(experiment, stage)
+    place = program(experiment, stage)
     values = {
         "title": experiment.name,
         "notice": notice(),
-        "program": path,
+        "program": place,
         "stage": stage.name,
         "models": work.models,
         "upstream": " ".join(f"--from {model}=RUN_DIR" for model in work.models),
-        "suites": tuple(_path(suite) for suite in work.suites),
-        "data": _data(work),
+        "suites": tuple(path(suite) for suite in work.suites),
+        "data": data(work),
         "limit": work.limit,
         "batch_size": work.batch_size,
         "max_length": experiment.model.context_length,
         "baselines": work.baselines,
     }
-    return Artifact(path, templates.render("evaluate/evaluate.py.j2", values))
+    return Artifact(place, templates.render("evaluate/evaluate.py.j2", values))
 
 
-def _data(work: ir.Evaluation) -> tuple[str, ...]:
+def data(work: ir.Evaluation) -> tuple[str, ...]:
     """Data sets that tasks and baselines read, each once."""
     tasks = [task.data for suite in work.suites for task in suite.tasks if task.data is not None]
     return tuple(dict.fromkeys([*tasks, *(str(baseline["data"]) for baseline in work.baselines)]))

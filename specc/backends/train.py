@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from specc import ir
-from specc.backends import deepspeed, templates
+from specc.backends import deepspeed, lm_eval, templates
 from specc.backends.artifact import Artifact
 from specc.backends.notice import notice
 
@@ -136,6 +136,7 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "optimizer": _optimizer(work, experiment.model),
         "schedule": _rendered(work.schedule),
         "has_cache": plan.experiment.model.family != "encoder",
+        "evaluation": _scored(work),
         "on_spike": _said(work.on_spike),
         "spike_name": SPIKES.get("" if work.on_spike is None else work.on_spike.kind),
         "objective": (objective := _said(work.objective)),
@@ -164,6 +165,20 @@ def _settings(rule: ir.OptimizerRule) -> str:
     values = rule.optimizer.values
     scale = None if rule.learning_rate_scale == 1.0 else rule.learning_rate_scale
     return templates.render(values["rule_template"], {**values, "scale": scale})
+
+
+def _scored(work: ir.Training) -> dict[str, Any] | None:
+    """What is scored on the way, as paths of suites and names of data sets."""
+    scored = work.evaluation
+    if scored is None:
+        return None
+    return {
+        "suites": tuple(lm_eval.path(suite) for suite in scored.suites),
+        "data": lm_eval.data(scored),
+        "every": work.evaluate_every,
+        "limit": scored.limit,
+        "batch_size": scored.batch_size,
+    }
 
 
 def _said(part: ir.Component | None) -> str:

@@ -136,6 +136,10 @@ class Training:
     """What is predicted, where the stage has a choice."""
     on_spike: Component | None = None
     """What happens when the loss jumps, where the stage has a choice."""
+    evaluation: Evaluation | None = None
+    """What the model is scored on while it is trained; its models stand for nothing."""
+    evaluate_every: int | None = None
+    """Steps between these scores; None where the duration is unknown."""
 
     @property
     def tokens(self) -> int | None:

@@ -9,6 +9,7 @@ from specc.diagnostics import At, Finding
 from specc.diagnostics.diagnostic import Path
 from specc.kinds.source.huggingface import Huggingface
 from specc.kinds.stage.evaluate import Evaluate
+from specc.kinds.stage.pretrain import Pretrain
 from specc.spec import harness
 from specc.spec.lineage import lineage
 from specc.spec.spec import Spec
@@ -44,17 +45,24 @@ def check_contamination(spec: Spec) -> Iterator[Finding]:
 
 def _uses(spec: Spec) -> Iterator[Use]:
     seen: set[tuple[str, str, int]] = set()
-    for evaluation in spec.stages.values():
-        if not isinstance(evaluation, Evaluate):
-            continue
-        models = [stage for model in evaluation.models for stage in reversed(lineage(spec, model))]
+    for scored, suites in _scorings(spec):
+        models = [stage for model in scored for stage in reversed(lineage(spec, model))]
         trained = [stage for stage in models if hasattr(spec.stages[stage], "data")]
-        for suite in evaluation.suites:
+        for suite in suites:
             for index in range(len(spec.suites[suite].tasks)):
                 found = [Use(stage, str(getattr(spec.stages[stage], "data", "")), suite, index) for stage in trained]
                 new = {(use.data, suite, index): use for use in reversed(found)}
                 yield from (use for pair, use in new.items() if pair not in seen)
                 seen |= new.keys()
+
+
+def _scorings(spec: Spec) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Models that are scored, and the suites: after training, and on the way."""
+    for name, stage in spec.stages.items():
+        if isinstance(stage, Evaluate):
+            yield stage.models, stage.suites
+        elif isinstance(stage, Pretrain) and stage.evaluation is not None:
+            yield (name,), stage.evaluation.suites
 
 
 def _scored(spec: Spec, uses: tuple[Use, ...], key: str, source: Huggingface) -> Iterator[Finding]:

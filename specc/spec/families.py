@@ -24,6 +24,14 @@ def check_families(spec: Spec) -> Iterator[Finding]:
                 ("it writes on, or asks how likely a text is after another",),
                 help="leave the stage out",
             )
+        elif stage.kind == "pretrain" and stage.evaluation is not None and spec.model.kind != "decoder":
+            yield Finding(
+                "SPC145",
+                f"the scores of stage `{name}` need a model of kind `decoder`, and this one is `{spec.model.kind}`",
+                (At(("stages", name, "evaluation")), At(("model", "kind"))),
+                ("they ask how likely a text is after another",),
+                help="leave `evaluation` out",
+            )
         elif stage.kind == "pretrain" and isinstance(spec.model, Encoder) and not isinstance(spec.model.head, MaskedLm):
             at = (At(("model", "head", "kind")), At(("stages", name, "kind")))
             what = f"training a head of kind `{spec.model.head.kind}`"

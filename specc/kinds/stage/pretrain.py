@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from specc import ir
 from specc.diagnostics import At, Finding
@@ -34,6 +34,15 @@ class SampleSpec(Node):
     prompt: str = execution("What the text starts with.", "The ")
     tokens: int = execution("Tokens generated, within the context.", 64, ge=1)
     every: Cadence | None = execution("Distance between samples; `null` writes one at the end only.", None)
+
+
+class EvaluationSpec(Node):
+    """Suites that the model is scored on while it is trained (Biderman et al. 2023, Pythia, arXiv:2304.01373)."""
+
+    suites: tuple[str, ...] = execution("Suites it is scored on.", min_length=1)
+    every: Cadence = execution("Distance between measurements.", quantity("10%"))
+    limit: int | None = execution("First N documents of each task only; `null` is all.", 100, ge=1)
+    batch_size: int = execution("Sequences per forward pass.", 16, ge=1)
 
 
 class EarlyStoppingSpec(Node):
@@ -66,13 +75,16 @@ class Pretrain(TrainingStage):
     validation: ValidationSpec = section("Loss on held-out documents.", default_factory=ValidationSpec)
     packing: PackingSpec = section("How documents share a sequence.", default_factory=PackingSpec)
     sample: SampleSpec = section("Text that is generated.", default_factory=SampleSpec)
+    evaluation: EvaluationSpec | None = section("Suites that are scored on the way; `null` is none.", None)
     on_spike: Spike = section("What happens when the loss jumps.", Ignore(kind="ignore"))
     early_stopping: EarlyStoppingSpec | None = section("When it ends before its duration; `null` is never.", None)
 
     def mentions(self) -> tuple[Mention, ...]:
-        """The stage whose weights it starts from, and the data."""
+        """The stage whose weights it starts from, the data, and what it is scored on."""
         named = () if self.base is None else (Mention(("from",), self.base, "stage"),)
-        return (*named, *super().mentions())
+        suites = () if self.evaluation is None else self.evaluation.suites
+        scored = (Mention(("evaluation", "suites", index), name, "suite") for index, name in enumerate(suites))
+        return (*named, *super().mentions(), *scored)
 
     def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
         """What every training stage checks, and a sample that is longer than the model was trained for."""
@@ -115,4 +127,12 @@ class Pretrain(TrainingStage):
         sampled = None if self.sample.every is None else cadence_in_steps(self.sample.every, training.steps)
         stopping = None if self.early_stopping is None else values_of(self.early_stopping)
         options = {**training.options, "validate_every": every, "sample_every": sampled, "early_stopping": stopping}
-        return replace(training, options=options, objective=objective, on_spike=self.on_spike.lower())
+        training = replace(training, options=options, objective=objective, on_spike=self.on_spike.lower())
+        return training if self.evaluation is None else replace(training, **self._scored(context, training.steps))
+
+    def _scored(self, context: StageContext, steps: int | None) -> dict[str, Any]:
+        """What is scored on the way, and how often."""
+        assert self.evaluation is not None, "nothing is scored"
+        suites = tuple(context.suites[suite] for suite in self.evaluation.suites)
+        scored = ir.Evaluation((), suites, (), self.evaluation.limit, self.evaluation.batch_size)
+        return {"evaluation": scored, "evaluate_every": cadence_in_steps(self.evaluation.every, steps)}
