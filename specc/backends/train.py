@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from specc import ir
 from specc.backends import deepspeed, lm_eval, templates
 from specc.backends.artifact import Artifact
 from specc.backends.notice import notice
+from specc.ir.patterns import alike_ends, pattern, patterns
+from specc.ir.placement import place
 
 KIND = "pretrain"
-T = TypeVar("T", bound=Hashable)
 OBJECTIVES = (
     "Masked",
     "MultiToken",
@@ -27,6 +26,14 @@ OBJECTIVES = (
 """Names of `runners.objective` that a program may need."""
 SPIKES = {"spike/skip": "Skip", "spike/rollback": "Rollback", "spike/stop": "Stop"}
 """Names of `runners.spikes`, by kind."""
+
+DIVIDED = (
+    "nothing",
+    "optimizer states",
+    "optimizer states and gradients",
+    "optimizer states, gradients and weights",
+)
+"""What ZeRO divides among ranks, by its stage."""
 
 
 @dataclass(frozen=True)
@@ -59,43 +66,15 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
 
 def rules(model: ir.Model) -> tuple[Rule, ...]:
     """Few patterns that give every weight its distribution: exceptions first, the most common one last."""
-    return tuple(Rule(*found) for found in _patterns({weight.name: _draw(weight.init) for weight in model.weights()}))
+    return tuple(Rule(*found) for found in patterns({weight.name: _draw(weight.init) for weight in model.weights()}))
 
 
 def stacked(model: ir.Model) -> tuple[str, ...]:
     """Ends of names that all tensors of stacked vectors have, and no matrix; none for most models."""
     found = {weight.name: weight.stacked for weight in model.weights() if len(weight.sizes) > 1}
-    alike = _alike(found)
-    ends = (_pattern(name, alike).removeprefix("*") for name, of_vectors in found.items() if of_vectors)
+    alike = alike_ends(found)
+    ends = (pattern(name, alike).removeprefix("*") for name, of_vectors in found.items() if of_vectors)
     return tuple(dict.fromkeys(ends))
-
-
-def _patterns(values: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
-    """Few patterns over names that give every name its value: exceptions first, `*` with the most common one last."""
-    usual = Counter(values.values()).most_common(1)[0][0]
-    alike = _alike(values)
-    found = {_pattern(name, alike): value for name, value in values.items() if value != usual}
-    return (*found.items(), ("*", usual))
-
-
-def _alike(values: Mapping[str, T]) -> dict[str, set[T]]:
-    """By the ends of names, the values that names with this end have."""
-    alike: dict[str, set[T]] = {}
-    for name, value in values.items():
-        for suffix in _suffixes(name):
-            alike.setdefault(suffix, set()).add(value)
-    return alike
-
-
-def _pattern(name: str, alike: Mapping[str, set[T]]) -> str:
-    """The most general suffix of a name that only names with the same value have."""
-    return next((f"*{suffix}" for suffix in _suffixes(name) if len(alike[suffix]) == 1), name)
-
-
-def _suffixes(name: str) -> Iterator[str]:
-    """Of `layers.0.norm.weight`: `.weight`, `.norm.weight`, `.0.norm.weight`."""
-    parts = name.split(".")
-    return ("." + ".".join(parts[start:]) for start in range(len(parts) - 1, 0, -1))
 
 
 def _draw(init: ir.Initialisation) -> str:
@@ -126,6 +105,8 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "micro_batch_size": layout.micro_batch_size,
         "gradient_accumulation_steps": layout.gradient_accumulation_steps,
         "activation_checkpointing": layout.activation_checkpointing,
+        "compile": layout.compile,
+        "layout": _layout(experiment.model, layout, work.context_length) if layout.devices > 1 else None,
         "precision": work.precision,
         "loss_scale": work.loss_scale,
         "max_grad_norm": work.max_grad_norm,
@@ -145,11 +126,20 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
     return Artifact(path, templates.render("train/train.py.j2", values))
 
 
+def _layout(model: ir.Model, layout: ir.Layout, context_length: int) -> str:
+    """What each rank holds; axes of one rank and what is as usual go without saying."""
+    placed = place(model, layout, context_length)
+    values = {each.name: getattr(placed, each.name) for each in fields(placed)}
+    return templates.render(
+        "train/layout.py.j2", {**values, "devices": layout.devices, "divided": DIVIDED[placed.zero_stage]}
+    )
+
+
 def _optimizer(work: ir.Training, model: ir.Model) -> str:
     """One optimizer for all weights as a function; rules and rates of their own (muP) as a table."""
     if model.has_own_rates:
         (rule,) = work.rules
-        rates = _patterns({weight.name: weight.init.rate for weight in model.weights()})
+        rates = patterns({weight.name: weight.init.rate for weight in model.weights()})
         own = (replace(rule, match=match, learning_rate_scale=rate) for match, rate in rates)
         lines = tuple(Line(rule.match, _settings(rule)) for rule in own)
         return templates.render("train/optimizer/rules.py.j2", {"rules": lines, "stacked": stacked(model)})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import gcd
 
 from specc.diagnostics import At, Finding
-from specc.ir import Layout, Plan, Stage, StagePlan, Training
+from specc.ir import Cluster, Layout, Plan, Stage, StagePlan, Training
 
 
 def check_layouts(plan: Plan) -> Iterator[Finding]:
@@ -21,43 +21,30 @@ def check_emitted(plan: Plan) -> Iterator[Finding]:
     """Layouts that are planned and locked, and that no back-end of this version writes code for."""
     for stage, placed in _placed(plan):
         assert placed.layout is not None
-        what = _not_emitted(placed.layout)
+        what = _not_emitted(placed.layout, plan.cluster)
         if stage.lowered and what is not None:
             yield Finding(
                 "SPC419",
                 f"this version of specc plans {what} and emits no code for it",
-                _written(stage, plan),
+                _written(stage),
                 (f"`specc compile` and `specc run` refuse stage `{stage.name}`",),
                 severity="note",
             )
 
 
-def _not_emitted(layout: Layout) -> str | None:
-    axes = (
-        ("tensor", layout.tensor_parallel_size),
-        ("pipeline", layout.pipeline_parallel_size),
-        ("context", layout.context_parallel_size),
-        ("expert", layout.expert_parallel_size),
-    )
-    used = [name for name, size in axes if size > 1]
-    if used:
-        return f"{' and '.join(used)} parallelism"
-    if layout.engine == "xla":
-        return "engine `xla`"
-    if layout.engine == "torch" and layout.devices > 1:
-        return f"engine `torch` on {layout.devices:,} devices"
+def _not_emitted(layout: Layout, cluster: Cluster) -> str | None:
+    """One process drives all XLA devices of a node; a mesh over several processes ran nowhere yet."""
+    if layout.engine == "xla" and cluster.nodes > 1:
+        return f"engine `xla` on {cluster.nodes:,} nodes"
     return None
 
 
-def _written(stage: Stage, plan: Plan) -> tuple[At, ...]:
+def _written(stage: Stage) -> tuple[At, ...]:
     """What asks for the layout; else the stage."""
     assert isinstance(stage.work, Training)
-    keys = ("tensor_parallel_size", "pipeline_parallel_size", "context_parallel_size", "expert_parallel_size")
-    parallelism = ("stages", stage.name, "parallelism")
-    at = [At((*parallelism, key)) for key in keys if (getattr(stage.work.requested, key) or 1) > 1]
-    if not at and stage.work.requested.engine is not None:
-        at = [At((*parallelism, "engine")), *(At(("cluster", key)) for key in plan.cluster.size_keys)]
-    return tuple(at) or (At(("stages", stage.name)),)
+    if stage.work.requested.engine is None:
+        return (At(("stages", stage.name)), At(("cluster", "nodes")))
+    return (At(("stages", stage.name, "parallelism", "engine")), At(("cluster", "nodes")))
 
 
 def _crossing(plan: Plan, stage: Stage, layout: Layout) -> Iterator[Finding]:
@@ -89,21 +76,21 @@ def _without_effect(stage: Stage, layout: Layout) -> Iterator[Finding]:
     """Keys that ask for something only another key can give."""
     assert isinstance(stage.work, Training)
     requested, at = stage.work.requested, ("stages", stage.name, "parallelism")
-    if requested.sequence_parallel and layout.tensor_parallel_size == 1:
-        yield _idle_key("sequence_parallel", "tensor-parallel ranks", (*at, "sequence_parallel"))
-    if (requested.pipeline_chunks or 1) > 1 and layout.pipeline_parallel_size == 1:
-        yield _idle_key("pipeline_chunks", "pipeline stages", (*at, "pipeline_chunks"))
-
-
-def _idle_key(key: str, things: str, path: tuple[str, ...]) -> Finding:
-    size = "tensor_parallel_size" if key == "sequence_parallel" else "pipeline_parallel_size"
-    return Finding(
-        "SPC420",
-        f"`{key}` divides among {things}, and there is 1",
-        (At(path),),
-        help=f"leave it out, or write `{size}` as well",
-        severity="warning",
+    pipeline, tensor = layout.pipeline_parallel_size, layout.tensor_parallel_size
+    idle = (
+        ("sequence_parallel", "divides among tensor-parallel ranks", tensor, requested.sequence_parallel),
+        ("pipeline_chunks", "divides among pipeline stages", pipeline, (requested.pipeline_chunks or 1) > 1),
+        ("pipeline_schedule", "orders pipeline stages", pipeline, requested.pipeline_schedule is not None),
     )
+    for key, does, ranks, is_asked in idle:
+        if is_asked and ranks == 1:
+            size = "tensor_parallel_size" if key == "sequence_parallel" else "pipeline_parallel_size"
+            headline, help_text = f"`{key}` {does}, and there is 1", f"leave it out, or write `{size}` as well"
+            yield Finding("SPC420", headline, (At((*at, key)),), help=help_text, severity="warning")
+    if requested.data_parallel_shard_size is not None and layout.zero_stage == 0:
+        headline = "`data_parallel_shard_size` divides what ZeRO divides, and stage 0 divides nothing"
+        places = (At((*at, "data_parallel_shard_size")), At((*at, "zero_stage")))
+        yield Finding("SPC420", headline, places, help="leave it out, or use `zero_stage: 3`", severity="warning")
 
 
 def _placed(plan: Plan) -> Iterator[tuple[Stage, StagePlan]]:

@@ -77,6 +77,8 @@ class Saved:
     bytes_each: int | None = None
     split: bool = False
     """Whether tensor parallelism divides it among its ranks, as it does the weights that make it."""
+    of_attention: bool = False
+    """Whether the attention kernel makes it: selective checkpointing keeps that, as it keeps matrix products."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,9 @@ class Component:
     bias_per_sequence: int = 0
     """Values per pair of positions that are added to the scores of one sequence and held once for all layers."""
     regulation: Regulation = Regulation()
+    by_head: tuple[str, ...] = ()
+    """Functions of the generated model that give one value a head, along axis 0: a tensor-parallel rank takes those of
+    its own heads."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What the user wrote, defaults made explicit: for exporters, which map it to other tools' words."""
 

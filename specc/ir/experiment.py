@@ -87,6 +87,9 @@ class Requested:
     pipeline_chunks: int | None = None
     context_parallel_size: int | None = None
     expert_parallel_size: int | None = None
+    data_parallel_shard_size: int | None = None
+    pipeline_schedule: str | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,17 @@ class Layout:
     context_parallel_size: int = 1
     expert_parallel_size: int = 1
     """Ranks among which experts are divided; they are taken out of the data and context parallel ones."""
+    data_parallel_replicas: int = 1
+    """Groups of data-parallel ranks that each hold everything ZeRO divides; 1 where it divides among all of them."""
+    pipeline_schedule: str = "1f1b"
+    """In what order micro-batches go through the stages: gpipe, 1f1b, interleaved_1f1b."""
+    compile: bool = False
+    """Whether `torch.compile` compiles the step."""
 
     @property
     def devices(self) -> int:
         """Devices in all: every rank has its own."""
-        return self.data_parallel_size * self.context_parallel_size * self.model_parallel_size
+        return self.reducing_size * self.model_parallel_size
 
     @property
     def model_parallel_size(self) -> int:
@@ -109,9 +115,14 @@ class Layout:
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
     @property
-    def sharding_size(self) -> int:
-        """Ranks over which ZeRO divides: data parallel times context parallel, which see the same weights."""
+    def reducing_size(self) -> int:
+        """Ranks that add up their gradients: data parallel times context parallel, which see the same weights."""
         return self.data_parallel_size * self.context_parallel_size
+
+    @property
+    def sharding_size(self) -> int:
+        """Of those, the ranks over which ZeRO divides."""
+        return self.reducing_size // self.data_parallel_replicas
 
     @property
     def is_mesh(self) -> bool:

@@ -14,26 +14,38 @@ from specc.ir.experiment import Requested
 ENGINES = ("torch", "deepspeed", "xla")
 
 FEATURES = {
+    "data": "data parallelism",
     "zero_0": "ZeRO stage 0",
     "zero_1": "ZeRO stage 1",
     "zero_2": "ZeRO stage 2",
     "zero_3": "ZeRO stage 3",
+    "hybrid": "hybrid sharding",
     "tensor": "tensor parallelism",
     "sequence": "sequence parallelism",
     "pipeline": "pipeline parallelism",
     "interleaving": "interleaved pipeline stages",
+    "gpipe": "the schedule `gpipe`",
     "context": "context parallelism",
     "expert": "expert parallelism",
+    "selective": "selective activation checkpointing",
+    "full": "full activation checkpointing",
+    "compile": "`torch.compile`",
 }
-"""Features by name, in the words of messages. ZeRO counts as one where there is more than one rank to shard over."""
+"""Features of a layout by name, in the words of messages. ZeRO counts where more than one rank shards."""
 
 KEYS = {
+    "data": "data_parallel_size",
+    "hybrid": "data_parallel_shard_size",
     "tensor": "tensor_parallel_size",
     "sequence": "sequence_parallel",
     "pipeline": "pipeline_parallel_size",
     "interleaving": "pipeline_chunks",
+    "gpipe": "pipeline_schedule",
     "context": "context_parallel_size",
     "expert": "expert_parallel_size",
+    "selective": "activation_checkpointing",
+    "full": "activation_checkpointing",
+    "compile": "compile",
     **{f"zero_{stage}": "zero_stage" for stage in range(4)},
 }
 """Features by name, with the key of the spec that asks for each."""
@@ -41,7 +53,7 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """A cell of the table: what `engine` cannot do, alone or `together` with another feature."""
+    """A cell of the table: what `engine` cannot do, alone or `together` with another feature or a trait."""
 
     engine: str
     feature: str
@@ -51,10 +63,61 @@ class Refusal:
 
 
 _MEASURED = "measured with DeepSpeed 0.19.8 against one process, gradient clipping active"
+_COMPILED = "measured with torch-xla 2.9 against one process: losses differ from the second step on"
 _PIPE = "DeepSpeed, runtime/pipe/engine.py"
-_TITAN = "torchtitan, distributed/parallel_dims.py and models/*/parallelize.py"
+_FSDP = "PyTorch, torch.distributed.fsdp.fully_shard"
 _UNPROVEN = "no comparison with one process is known to us"
 _XLA = "PyTorch/XLA, SPMD user guide: a mesh and partition specs, one program"
+_MUON = "Jordan et al. 2024: Newton-Schulz multiplies the whole matrix with itself"
+_WHOLE = "the optimizer reads whole matrices, and each rank holds a part of each"
+
+
+def _not_shown(engine: str, feature: str, what: dict[str, str]) -> tuple[Refusal, ...]:
+    """Rows of one feature: what is not combined with it, and why."""
+    return tuple(Refusal(engine, feature, other, reason, _UNPROVEN) for other, reason in what.items())
+
+
+_TENSOR = {
+    "width_norm": "the mean goes over the values of all ranks",
+    "prediction": "it repeats blocks outside `layers`",
+    "two_stacks": "attention between two sequences was not divided",
+    "shared_layers": "blocks that are used several times were not divided",
+    "bottlenecks": "what follows a divided part was not divided",
+    "experts": "the stacks of experts are no linear layers that a rank holds columns of",
+    "latent": "each rank's heads add their share to the gradient of the one latent",
+    "relative": "the table of distances gives each head a column",
+    "sinks": "sinks of the heads of one rank were not held against all",
+    "dropout": "ranks that hold different heads would draw the same masks",
+    "whole_matrices": _WHOLE,
+}
+_PIPELINE = {
+    "prediction": "blocks that predict further tokens read what the first and the last stage hold",
+    "bottlenecks": "what follows a part was not held against one process",
+    "apart": "later stages do not see where documents begin",
+    "other_objective": "later stages do not see what the objective hides",
+    "balanced": "what keeps experts even is made on every stage, and the loss on the last",
+    "dropout": "masks are drawn by (seed, step) for a whole model",
+    "encoder": "masks of an encoder are made of the tokens, which later stages do not see",
+    "relative": "the table of distances stands on the first stage, and every stage needs it",
+    "fp16": "stages would have to agree on the loss scale",
+}
+_CONTEXT = {
+    "apart": "documents that begin on another rank are not seen",
+    "other_objective": "what the objective hides is drawn for whole sequences",
+    "two_stacks": "attention between two sequences was not divided",
+    "prediction": "the token after the last one of a part stands on another rank",
+    "latent": "its keys of two parts are not exchanged",
+    "relative": "the table of distances gives each head a column",
+    "sinks": "sinks of the heads of one rank were not held against all",
+    "balanced": "load is counted for whole sequences",
+    "capacity": "what an expert takes of a sequence is counted for whole sequences",
+    "table": "the table of positions is read from its start on every rank",
+    "dropout": "ranks that hold different tokens would draw the same masks",
+}
+_EXPERT = {
+    "capacity": "what an expert takes of a sequence is counted before tokens travel",
+    "balanced": "the load of experts of other ranks is not counted",
+}
 
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
@@ -67,32 +130,70 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("deepspeed", "zero_2", "pipeline", "its pipeline engine asserts stage 0 or 1", _PIPE),
     Refusal("deepspeed", "zero_3", "pipeline", "its pipeline engine asserts stage 0 or 1", _PIPE),
     Refusal("deepspeed", "tensor", "pipeline", "the groups of AutoTP and of the pipeline grid clash", _MEASURED),
-    Refusal("deepspeed", "tensor", "context", "the gradients of both together were not verified", _UNPROVEN),
     Refusal("deepspeed", "sequence", None, "AutoTP leaves norms and residuals whole", "DeepSpeed, module_inject"),
     Refusal("deepspeed", "interleaving", None, "its only training schedule is plain 1F1B", f"{_PIPE}, schedule.py"),
-    Refusal("deepspeed", "pipeline", "context", "the pipeline grid has no group for parts of a sequence", _PIPE),
-    Refusal("deepspeed", "expert", "zero_3", "its MoE layer asserts a lower stage", "DeepSpeed, runtime/engine.py"),
-    Refusal("deepspeed", "expert", "tensor", "the gradients of both together were not verified", _UNPROVEN),
-    Refusal("deepspeed", "expert", "pipeline", "the gradients of both together were not verified", _UNPROVEN),
-    Refusal("deepspeed", "expert", "context", "the gradients of both together were not verified", _UNPROVEN),
-    *(
-        Refusal("torch", stage, other, f"{name} knows one dimension of parallelism only", _TITAN)
-        for stage, name in (("zero_0", "DistributedDataParallel"), ("zero_1", "ZeroRedundancyOptimizer"))
-        for other in ("tensor", "pipeline", "context", "expert")
+    Refusal("deepspeed", "gpipe", None, "its only training schedule is plain 1F1B", f"{_PIPE}, schedule.py"),
+    Refusal(
+        "deepspeed",
+        "context",
+        None,
+        "`sequence_parallel_size` leaves gradients of ZeRO 0 to 2 unreduced over parts of a sequence",
+        _MEASURED,
     ),
+    Refusal(
+        "deepspeed",
+        "expert",
+        None,
+        "its MoE layer is another module than the model's, and asserts a stage below 3",
+        "DeepSpeed, moe/layer.py and runtime/engine.py",
+    ),
+    Refusal("deepspeed", "hybrid", None, "its secondary partition divides weights alone, and stage 3 only", "ZeRO++"),
+    Refusal("deepspeed", "compile", None, "it compiles the model itself, by a call of its own", "DeepSpeed, runtime"),
+    Refusal("deepspeed", "fp16", "cpu", "it has no fp16 on a CPU and stops", _MEASURED),
+    *(
+        Refusal("deepspeed", zero, "whole_matrices", "ZeRO divides a flat list of all weights", _MUON)
+        for zero in ("zero_1", "zero_2", "zero_3")
+    ),
+    *_not_shown("deepspeed", "tensor", _TENSOR),
+    *_not_shown("deepspeed", "pipeline", _PIPELINE),
+    Refusal("torch", "zero_1", None, "FSDP2 divides gradients too, as stage 2 does", _FSDP),
+    Refusal("torch", "hybrid", "zero_0", "there is nothing that groups of ranks would divide", _FSDP),
+    Refusal("torch", "hybrid", "expert", "experts are taken out of the ranks that shard", _UNPROVEN),
+    Refusal("torch", "zero_2", "whole_matrices", _WHOLE, _MUON),
+    Refusal("torch", "zero_3", "whole_matrices", _WHOLE, _MUON),
+    Refusal("torch", "expert", "tensor", "experts that are divided twice were not verified", _UNPROVEN),
+    Refusal("torch", "expert", "pipeline", "experts on several stages were not verified", _UNPROVEN),
+    Refusal("torch", "expert", "context", "experts of parts of a sequence were not verified", _UNPROVEN),
+    Refusal("torch", "context", "pipeline", "stages that exchange parts of a sequence were not verified", _UNPROVEN),
+    Refusal("torch", "data", "balanced", "the load of experts on other ranks is not counted", _UNPROVEN),
+    *_not_shown("torch", "tensor", _TENSOR),
+    *_not_shown("torch", "pipeline", _PIPELINE),
+    *_not_shown("torch", "context", _CONTEXT),
+    *_not_shown("torch", "expert", _EXPERT),
     Refusal("xla", "zero_1", None, "SPMD shards a tensor or does not: stages 0 and 3", _XLA),
     Refusal("xla", "zero_2", None, "SPMD shards a tensor or does not: stages 0 and 3", _XLA),
+    Refusal("xla", "hybrid", None, "its mesh has one axis of data", _UNPROVEN),
     Refusal("xla", "sequence", None, "activations are placed by rules, which this key does not write", _XLA),
     Refusal("xla", "pipeline", None, "every device runs the same program", _XLA),
     Refusal("xla", "interleaving", None, "every device runs the same program", _XLA),
+    Refusal("xla", "gpipe", None, "every device runs the same program", _XLA),
     Refusal("xla", "context", None, "attention over a divided sequence was not verified", _UNPROVEN),
     Refusal("xla", "expert", None, "experts that are divided were not verified", _UNPROVEN),
+    Refusal("xla", "compile", None, "dynamo under SPMD gives wrong gradients; XLA compiles the step itself", _COMPILED),
+    Refusal("xla", "selective", None, "its checkpointing takes no policy", "PyTorch/XLA, utils/checkpoint.py"),
+    Refusal("xla", "experts", None, "how many tokens an expert gets is another shape each step", _XLA),
+    Refusal("xla", "data", "whole_matrices", "orthogonal steps of divided matrices were not verified", _UNPROVEN),
+    Refusal("xla", "tensor", "whole_matrices", "orthogonal steps of divided matrices were not verified", _UNPROVEN),
 )
 
 
-def features(engine: str, requested: Requested, zero_stage: int | None, sharding_size: int) -> tuple[str, ...]:
-    """What a request uses. `zero_stage` is None where it is open; over one rank it counts for DeepSpeed only."""
+def features(engine: str, requested: Requested, zero_stage: int | None, data: int, context: int = 1) -> tuple[str, ...]:
+    """What a request uses, with `data` data-parallel and `context` context-parallel ranks.
+
+    `zero_stage` is None where it is open; over one rank it counts for DeepSpeed only.
+    """
     sizes = (
+        ("data", data),
         ("tensor", requested.tensor_parallel_size),
         ("pipeline", requested.pipeline_parallel_size),
         ("interleaving", requested.pipeline_chunks),
@@ -100,11 +201,16 @@ def features(engine: str, requested: Requested, zero_stage: int | None, sharding
         ("expert", requested.expert_parallel_size),
     )
     used = [name for name, size in sizes if size is not None and size > 1]
-    if requested.sequence_parallel and "tensor" in used:
-        used.append("sequence")
-    if zero_stage is not None and (sharding_size > 1 or engine == "deepspeed"):
-        used.append(f"zero_{zero_stage}")
-    return tuple(used)
+    shard = requested.data_parallel_shard_size
+    switches = (
+        ("sequence", requested.sequence_parallel and "tensor" in used),
+        ("gpipe", requested.pipeline_schedule == "gpipe" and "pipeline" in used),
+        ("hybrid", shard is not None and shard < data),
+        ("compile", requested.compile),
+        (requested.activation_checkpointing, requested.activation_checkpointing not in (None, "none")),
+        (f"zero_{zero_stage}", zero_stage is not None and (data * context > 1 or engine == "deepspeed")),
+    )
+    return (*used, *(name for name, is_used in switches if name is not None and is_used))
 
 
 def refusals(engine: str, used: tuple[str, ...]) -> Iterator[Refusal]:

@@ -47,7 +47,7 @@ were measured at 20; fp32 ones need logits, log-probabilities and the gradients 
 
 def stage_memory(work: Workload, layout: Layout, device: Device) -> Memory:
     """Bytes by cause on the fullest device, in the phase of the step that needs most."""
-    ranks = [_rank_memory(on_rank(work, layout, stage), layout, device, stage) for stage in ends(layout)]
+    ranks = [_rank_memory(on_rank(work, layout, stage), layout, device, stage) for stage in ends(work, layout)]
     return max(ranks, key=lambda memory: memory.total)
 
 
@@ -138,8 +138,12 @@ def _at_loss(work: Workload, layout: Layout, held: Fraction) -> Causes:
 
 
 def _at_backward(work: Workload, layout: Layout, held: Fraction) -> Causes:
-    """Backward pass of the last block: everything saved, and under full checkpointing that block recomputed."""
-    live = work.block_saved_bytes if layout.activation_checkpointing == "full" else 0
+    """Backward pass of the last block: everything saved, and under checkpointing that block recomputed."""
+    live = 0
+    if layout.activation_checkpointing == "full":
+        live = work.block_saved_bytes
+    elif layout.activation_checkpointing == "selective":
+        live = max(0, work.block_saved_bytes - work.block_selective_bytes)
     return (("activations", _saved(work, layout, held) + _tokens(work, layout) * live), *_working(work, layout))
 
 
@@ -159,12 +163,16 @@ def _saved(work: Workload, layout: Layout, held: Fraction) -> int:
     """Bytes saved for the backward pass, those in blocks for each of the `held` micro-batches.
 
     `none`: T times the sum of what the components save. `full`: w T h per block, its input (Korthikanti et al. 2022,
-    arXiv:2205.05198, section 5), and whatever is saved outside the blocks.
+    arXiv:2205.05198, section 5), and whatever is saved outside the blocks. `selective`: that input and what matrix
+    products and the attention kernel make, which cost the most to compute again; the same section recomputes what costs
+    least for its size, and fused kernels already do that for the scores.
     """
     tokens = _tokens(work, layout)
     inside = work.saved_bytes - work.outside_saved_bytes
     if layout.activation_checkpointing == "full":
         inside = work.num_layers * work.kept_width * work.value_bytes
+    elif layout.activation_checkpointing == "selective":
+        inside = min(inside, work.selective_bytes + work.num_layers * work.kept_width * work.value_bytes)
     return tokens * (ceil(held * inside) + work.outside_saved_bytes)
 
 
@@ -177,7 +185,7 @@ def _working(work: Workload, layout: Layout) -> Causes:
     `deepspeed`: the reduce bucket and its double (2 w min(Q, 2^28)); ZeRO-3 also two whole blocks of weights, at least
     the larger of embedding and head, and one whole block of gradients.
     """
-    alone, deepspeed = layout.sharding_size == 1, layout.engine == "deepspeed"
+    alone, deepspeed = layout.reducing_size == 1, layout.engine == "deepspeed"
     whole = max(GATHERED_BLOCKS * work.block_parameters, work.table_parameters)
     gradients = int(work.block_parameters * work.trained_share)
     windows = ("gather windows", work.value_bytes * (whole + gradients))

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from specc.ir.experiment import Requested
+from specc.ir.placement import pieces
 from specc.ir.plan import Cluster, Layout
 from specc.planning.workload import Workload
 
@@ -61,23 +62,38 @@ def group(ranks: int, stride: int, cluster: Cluster) -> Group:
     return Group(ranks, -(-ranks // per_node), per_node)
 
 
-def ends(layout: Layout) -> tuple[int, ...]:
-    """The pipeline stages that can be the fullest or the slowest: the first, and the last."""
-    return (0,) if layout.pipeline_parallel_size == 1 else (0, layout.pipeline_parallel_size - 1)
+def ends(work: Workload, layout: Layout) -> tuple[int, ...]:
+    """The pipeline stages that can be the fullest or the slowest: the first, the last, the first with most blocks."""
+    blocks = blocks_by_stage(work, layout)
+    return tuple(sorted({0, blocks.index(max(blocks)), len(blocks) - 1}))
+
+
+def blocks_by_stage(work: Workload, layout: Layout) -> tuple[int, ...]:
+    """Blocks on each pipeline stage: those of one piece, or of every p-th where stages have chunks."""
+    stages, chunks = layout.pipeline_parallel_size, layout.pipeline_chunks
+    if stages == 1:
+        return (work.num_layers,)
+    inside = work.matmul_flops - work.outside_matmul_flops + work.score_flops
+    head = Fraction(work.outside_matmul_flops * work.num_layers, inside)
+    sizes = [end - first for first, end in pieces(work.num_layers, stages, chunks, head)]
+    return tuple(sum(sizes[stage::stages]) for stage in range(stages))
 
 
 def in_flight(layout: Layout, stage: int) -> Fraction:
-    """Micro-batches whose activations a pipeline stage keeps at once (one-forward-one-backward).
+    """Micro-batches whose activations a pipeline stage keeps at once.
 
-    Plain: min(m, p - i). Interleaved: stage i warms up 2 (p - i - 1) + (v - 1) p chunks and holds one more, each 1 / v
-    of its layers; on the first stage p (1 + (p - 1) / (p v)) micro-batches (Korthikanti et al. 2022, arXiv:2205.05198,
-    section 4.2.3; Narayanan et al. 2021, arXiv:2104.04473, section 2.2).
+    GPipe: all m (Huang et al. 2019, arXiv:1811.06965, section 2.3). One-forward-one-backward: min(m, p - i).
+    Interleaved: stage i warms up 2 (p - i - 1) + (v - 1) p chunks and holds one more, each 1 / v of its layers; on the
+    first stage p (1 + (p - 1) / (p v)) micro-batches (Korthikanti et al. 2022, arXiv:2205.05198, section 4.2.3;
+    Narayanan et al. 2021, arXiv:2104.04473, section 2.2).
     """
     micro_batches, stages, chunks = (
         layout.gradient_accumulation_steps,
         layout.pipeline_parallel_size,
         layout.pipeline_chunks,
     )
+    if layout.pipeline_schedule == "gpipe":
+        return Fraction(micro_batches)
     if chunks == 1:
         return Fraction(min(micro_batches, stages - stage))
     warm_up = 2 * (stages - stage - 1) + (chunks - 1) * stages + 1
@@ -87,7 +103,7 @@ def in_flight(layout: Layout, stage: int) -> Fraction:
 def on_rank(work: Workload, layout: Layout, stage: int) -> Workload:
     """What a rank of one pipeline stage holds and computes of each micro-batch.
 
-    Blocks: 1 / p of them, rounded up to whole ones, their cut weights and what these save / t, the rest whole, and with
+    Blocks: those of its pieces, their cut weights and what these save / t, the rest whole, and with
     sequence parallelism / t as well (Korthikanti et al. 2022, section 4.2: s b h (10 + 24 / t) becomes s b h 34 / t).
     Tokens: 1 / c. The first stage has the embedding; the last one has the head, and a copy of the table where that is
     tied.
@@ -100,22 +116,27 @@ def on_rank(work: Workload, layout: Layout, stage: int) -> Workload:
 def _held(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
     """Parameters, and bytes that are saved per token."""
     t, p, e = layout.tensor_parallel_size, layout.pipeline_parallel_size, layout.expert_parallel_size
+    blocks = blocks_by_stage(work, layout)[stage]
     along = t if layout.sequence_parallel else 1
     table, _ = _vocabulary_ranks(work, layout)
     parameters, sharded = (_parameters(work, layout, stage, expert) for expert in (e, 1))
     share = Fraction(parameters, work.parameters)
     outside = _up(work.outside_saved_bytes, along) if stage == p - 1 else 0
+    inside = work.saved_bytes - work.outside_saved_bytes
+    kept = _divided(work.selective_bytes, work.selective_split_bytes, layout)
     return {
         "parameters": parameters,
-        "trainable": parameters if not work.frozen else _of_stage(work.trainable, work, p),
+        "trainable": parameters if not work.frozen else _of_blocks(work.trainable, work, blocks),
         "frozen": int(work.frozen * share),
         "reference": int(work.reference * share),
         "spread": Fraction(sharded, parameters),
         "block_parameters": work.largest_block.on(t, e),
         "table_parameters": _up(work.table_parameters, table) if stage in (0, p - 1) else 0,
-        "num_layers": _up(work.num_layers, p),
+        "num_layers": blocks,
         "kept_width": _up(work.hidden_size, along),
-        "saved_bytes": _saved(work, layout) + outside,
+        "saved_bytes": _of_blocks(_divided(inside, work.saved_split_bytes, layout), work, blocks) + outside,
+        "selective_bytes": _of_blocks(kept, work, blocks),
+        "block_selective_bytes": work.block_selective_bytes * kept // max(1, work.selective_bytes),
         "block_saved_bytes": _live(work, layout),
         "outside_saved_bytes": outside,
         "bias_bytes": _up(work.bias_bytes, t * layout.context_parallel_size),
@@ -126,23 +147,23 @@ def _held(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
 def _computed(work: Workload, layout: Layout, stage: int) -> dict[str, Any]:
     """Tokens, and FLOPs per token."""
     t, p = layout.tensor_parallel_size, layout.pipeline_parallel_size
-    last = stage == p - 1
+    last, blocks = stage == p - 1, blocks_by_stage(work, layout)[stage]
     _, head = _vocabulary_ranks(work, layout)
-    inside = _of_stage(work.matmul_flops - work.outside_matmul_flops, work, p, t)
+    inside = _of_blocks(work.matmul_flops - work.outside_matmul_flops, work, blocks, t)
     outside = _up(work.outside_matmul_flops, head) if last else 0
     # AutoTP gathers the logits of a divided head on every rank.
     logits = _up(work.vocab_size, 1 if layout.engine == "deepspeed" else t) if last else 0
-    whole = _of_stage(work.whole_kv_values, work, p)
+    whole = _of_blocks(work.whole_kv_values, work, blocks)
     return {
         "vocab_size": logits,
         "context_length": _up(work.context_length, layout.context_parallel_size),
         "matmul_flops": inside + outside,
         "outside_matmul_flops": outside,
-        "score_flops": _of_stage(work.score_flops, work, p, t),
-        "adapter_flops": _of_stage(work.adapter_flops, work, p, t),
-        "kv_values": _of_stage(work.kv_values - work.whole_kv_values, work, p, t) + whole,
+        "score_flops": _of_blocks(work.score_flops, work, blocks, t),
+        "adapter_flops": _of_blocks(work.adapter_flops, work, blocks, t),
+        "kv_values": _of_blocks(work.kv_values - work.whole_kv_values, work, blocks, t) + whole,
         "whole_kv_values": whole,
-        "expert_choices": _of_stage(work.expert_choices, work, p),
+        "expert_choices": _of_blocks(work.expert_choices, work, blocks),
     }
 
 
@@ -157,19 +178,13 @@ def _vocabulary_ranks(work: Workload, layout: Layout) -> tuple[int, int]:
 def _parameters(work: Workload, layout: Layout, stage: int, expert: int) -> int:
     t, p = layout.tensor_parallel_size, layout.pipeline_parallel_size
     table, head = _vocabulary_ranks(work, layout)
-    held = _of_stage(work.blocks.on(t, expert), work, p)
+    held = _of_blocks(work.blocks.on(t, expert), work, blocks_by_stage(work, layout)[stage])
     if stage == 0:
         held += work.embedding.on(table)
     if stage == p - 1:
         held += work.head.on(head)
         held += _up(work.table_parameters, table) if work.is_tied and p > 1 else 0
     return held
-
-
-def _saved(work: Workload, layout: Layout) -> int:
-    """Bytes per token that the blocks of one pipeline stage save."""
-    inside = work.saved_bytes - work.outside_saved_bytes
-    return _of_stage(_divided(inside, work.saved_split_bytes, layout), work, layout.pipeline_parallel_size)
 
 
 def _live(work: Workload, layout: Layout) -> int:
@@ -181,9 +196,9 @@ def _divided(size: int, split: int, layout: Layout) -> int:
     return _up(size - split, t if layout.sequence_parallel else 1) + _up(split, t)
 
 
-def _of_stage(size: int, work: Workload, stages: int, ranks: int = 1) -> int:
-    """Of what all blocks have together, the share of `ranks` ranks of the stage with the most blocks."""
-    return _up(size * _up(work.num_layers, stages), work.num_layers * ranks)
+def _of_blocks(size: int, work: Workload, blocks: int, ranks: int = 1) -> int:
+    """Of what all blocks have together, the share that one of `ranks` ranks has of so many of them."""
+    return _up(size * blocks, work.num_layers * ranks)
 
 
 def _up(size: int, ranks: int) -> int:

@@ -70,21 +70,17 @@ def _tensor_s(work: Workload, layout: Layout, cluster: Cluster) -> float:
 
 
 def _context_s(work: Workload, layout: Layout, cluster: Cluster) -> float:
-    """Keys and values of the other ranks, once forward and twice backward (their gradients go back as well).
+    """Parts of the sequence for heads, once forward and twice backward.
 
-    Ring attention and gathering move the same bytes: w b s per key and value entry, (c - 1) / c of them received
-    (Liu et al. 2023, arXiv:2310.01889, section 3). DeepSpeed sends queries, keys, values and outputs in all-to-alls
-    instead, 1 / c of them to each other rank (Jacobs et al. 2023, arXiv:2309.14509, section 3.2).
+    Queries, keys, values and outputs go in all-to-alls, 1 / c of them to each other rank (Jacobs et al. 2023, DeepSpeed
+    Ulysses, arXiv:2309.14509, section 3.2).
     """
     ranks = layout.context_parallel_size
     if ranks == 1:
         return 0.0
     passes = 4 if layout.activation_checkpointing == "full" else 3
     tokens = layout.micro_batch_size * work.context_length
-    if layout.engine == "deepspeed":
-        moved = tokens * (work.kv_values + 2 * work.num_layers * work.hidden_size)
-    else:
-        moved = tokens * ranks * work.kv_values
+    moved = tokens * (work.kv_values + 2 * work.num_layers * work.hidden_size)
     calls = passes * 2 * work.num_layers
     members = group(ranks, layout.tensor_parallel_size, cluster)
     return collective_s(passes * work.value_bytes * moved, calls, members, cluster)
@@ -109,7 +105,7 @@ def _pipeline_s(work: Workload, layout: Layout, cluster: Cluster) -> float:
     stages, chunks = layout.pipeline_parallel_size, layout.pipeline_chunks
     if stages == 1:
         return 0.0
-    stride = layout.tensor_parallel_size * layout.sharding_size
+    stride = layout.tensor_parallel_size * layout.reducing_size
     inside = 2 * stride <= cluster.devices_per_node
     bandwidth = cluster.intra_node_bandwidth if inside else cluster.inter_node_bandwidth
     latency = LATENCY_S if inside else LATENCY_BETWEEN_S

@@ -11,19 +11,18 @@ from specc.diagnostics import At, Finding
 from specc.ir.experiment import Evaluation, Experiment, Requested, Stage, Training
 from specc.ir.model import Model
 from specc.ir.plan import Cluster, Layout, Memory, Plan, Rejection, StagePlan
+from specc.planning.asked import Asked
 from specc.planning.batch import splits
 from specc.planning.bubble import idle_pipeline
 from specc.planning.catalogue import DEVICES, has_precision
 from specc.planning.indivisible import indivisible
 from specc.planning.infeasible import does_not_fit
-from specc.planning.legality import engines, legal, unfit, zero_stages
+from specc.planning.legality import checkpointing_modes, engines, legal, unfit, zero_stages
 from specc.planning.memory import checkpoint_bytes, memory_limit, stage_memory, weights_memory
-from specc.planning.mesh import mesh_of
 from specc.planning.text import article, gib, layout_words
 from specc.planning.time import model_flops_per_token, step_time
 from specc.planning.workload import Workload, measure
 
-CHECKPOINTING = ("none", "full")
 MAX_REJECTED = 8
 """Rejections kept per stage: one for each other family of layouts, then the neighbouring micro-batches."""
 
@@ -60,13 +59,15 @@ class Trials:
     def fits(self, wanted: Requested, machines: Cluster, batch: int | None = None) -> bool:
         """Whether a request has a plan on these machines, with another global batch where one is given."""
         work = self.work if batch is None else replace(self.work, global_batch_size=batch)
-        return legal(self.model, self.stage, wanted, machines) and _fits(self.model, work, wanted, machines)
+        asked = Asked(self.model, self.stage, wanted, machines)
+        return legal(asked) and _fits(asked, work)
 
     def layout(self, wanted: Requested) -> Layout | None:
         """The layout that a request would get; None where it has no plan."""
-        if not legal(self.model, self.stage, wanted, self.cluster):
+        asked = Asked(self.model, self.stage, wanted, self.cluster)
+        if not legal(asked):
             return None
-        found = [each for each in _candidates(self.model, self.work, wanted, self.cluster) if each.fits]
+        found = [each for each in _candidates(asked, self.work) if each.fits]
         return min(found, key=_preference).layout if found else None
 
 
@@ -91,7 +92,8 @@ def _plan(experiment: Experiment, stage: Stage, cluster: Cluster) -> tuple[Stage
     if unusable:
         return _unplaced(stage, stage.work, work, None, unusable[0]), unusable
     trials = Trials(experiment.model, stage, work, cluster)
-    candidates = tuple(_candidates(experiment.model, work, stage.work.requested, cluster))
+    asked = Asked(experiment.model, stage, stage.work.requested, cluster)
+    candidates = tuple(_candidates(asked, work))
     if not candidates:
         finding = indivisible(stage, stage.work, cluster, lambda wanted, batch: trials.fits(wanted, cluster, batch))
         return _unplaced(stage, stage.work, work, None, finding), (finding,)
@@ -121,23 +123,22 @@ def _unusable(stage: Stage, training: Training, cluster: Cluster) -> Iterator[Fi
         yield Finding("SPC414", headline, at, (f"it has {', '.join(device.peak_flops)}",), way_out)
 
 
-def _candidates(model: Model, work: Workload, requested: Requested, cluster: Cluster) -> Iterator[Candidate]:
+def _candidates(asked: Asked, work: Workload) -> Iterator[Candidate]:
     """Every legal layout that keeps what was requested, priced, up to the first engine under which one fits."""
-    for engine in engines(model, requested, cluster):
-        priced = [_price(work, layout, cluster) for layout in _layouts(work, requested, cluster, engine)]
+    for engine in engines(asked):
+        priced = [_price(work, layout, asked.cluster) for layout in _layouts(asked, work, engine)]
         yield from priced
         if any(candidate.fits for candidate in priced):
             return
 
 
-def _layouts(work: Workload, requested: Requested, cluster: Cluster, engine: str) -> Iterator[Layout]:
+def _layouts(asked: Asked, work: Workload, engine: str) -> Iterator[Layout]:
     """Every legal layout of one engine; nothing where the batch cannot be split."""
-    mesh = mesh_of(requested, cluster)
+    mesh, requested = asked.mesh, asked.requested
     batches = splits(work.global_batch_size, mesh.data, requested)
-    checkpointing = (
-        CHECKPOINTING if requested.activation_checkpointing is None else (requested.activation_checkpointing,)
-    )
-    for stage, mode, (micro, steps) in product(zero_stages(engine, requested, cluster), checkpointing, batches):
+    modes, stages = checkpointing_modes(engine, asked), zero_stages(engine, asked)
+    chunks = mesh.chunks if mesh.pipeline > 1 else 1
+    for stage, mode, (micro, steps) in product(stages, modes, batches):
         yield Layout(
             engine,
             stage,
@@ -148,9 +149,12 @@ def _layouts(work: Workload, requested: Requested, cluster: Cluster, engine: str
             steps,
             mode,
             requested.sequence_parallel and mesh.tensor > 1,
-            mesh.chunks if mesh.pipeline > 1 else 1,
+            chunks,
             mesh.context,
             mesh.expert,
+            mesh.data // (requested.data_parallel_shard_size or mesh.data) if stage else 1,
+            requested.pipeline_schedule or ("interleaved_1f1b" if chunks > 1 else "1f1b"),
+            requested.compile,
         )
 
 
@@ -161,12 +165,13 @@ def _price(work: Workload, layout: Layout, cluster: Cluster) -> Candidate:
     return Candidate(layout, memory, limit, step_time(work, layout, cluster) if fits else ())
 
 
-def _fits(model: Model, work: Workload, requested: Requested, cluster: Cluster) -> bool:
+def _fits(asked: Asked, work: Workload) -> bool:
     """Whether any layout fits, by memory alone."""
+    device = asked.cluster.device
     return any(
-        stage_memory(work, layout, cluster.device).total <= memory_limit(cluster.device, layout.devices)
-        for engine in engines(model, requested, cluster)
-        for layout in _layouts(work, requested, cluster, engine)
+        stage_memory(work, layout, device).total <= memory_limit(device, layout.devices)
+        for engine in engines(asked)
+        for layout in _layouts(asked, work, engine)
     )
 
 

@@ -36,7 +36,8 @@ def article(title: str) -> str:
 def layout_words(layout: Layout) -> str:
     """What tells one family of layouts from another, and the micro-batch."""
     engine = "one process" if layout.engine == "torch" and layout.devices == 1 else f"ZeRO-{layout.zero_stage}"
-    checkpointing = " with full checkpointing" if layout.activation_checkpointing == "full" else ""
+    mode = layout.activation_checkpointing
+    checkpointing = "" if mode == "none" else f" with {mode} checkpointing"
     return f"{engine}{checkpointing} at micro-batch {layout.micro_batch_size}"
 
 
@@ -51,4 +52,6 @@ def mesh_words(layout: Layout) -> str:
     )
     words = " x ".join(f"{name} {size:,}" for name, size in sizes if size > 1)
     chunks = f" in {layout.pipeline_chunks} chunks" if layout.pipeline_chunks > 1 else ""
-    return f"{words}{chunks}{' with sequence parallelism' if layout.sequence_parallel else ''}"
+    shards = layout.data_parallel_size // layout.data_parallel_replicas
+    sharded = f" sharded over {shards:,}" if layout.data_parallel_replicas > 1 else ""
+    return f"{words}{chunks}{sharded}{' with sequence parallelism' if layout.sequence_parallel else ''}"

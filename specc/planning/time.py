@@ -47,7 +47,7 @@ LAUNCH_S = 6e-6
 
 def step_time(work: Workload, layout: Layout, cluster: Cluster) -> Seconds:
     """Seconds of one optimizer step by cause; their sum is the step time. The slower end of a pipeline sets it."""
-    ranks = [_rank_step(on_rank(work, layout, stage), layout, cluster) for stage in ends(layout)]
+    ranks = [_rank_step(on_rank(work, layout, stage), layout, cluster) for stage in ends(work, layout)]
     return max(ranks, key=lambda causes: sum(seconds for _, seconds in causes))
 
 
@@ -109,12 +109,18 @@ def _micro_step(work: Workload, layout: Layout, device: Device) -> Seconds:
 
 
 def _recomputation_s(work: Workload, layout: Layout, device: Device, peak: float) -> float:
-    """One more forward pass of every block: its products, its scores, and 2 bytes moved per byte saved."""
-    if layout.activation_checkpointing != "full":
-        return 0.0
+    """One more forward pass of every block: its products, its scores, and 2 bytes moved per byte saved.
+
+    Selective checkpointing keeps products and scores: it moves what it did not keep.
+    """
     tokens = layout.micro_batch_size * work.context_length
+    inside = work.saved_bytes - work.outside_saved_bytes
+    if layout.activation_checkpointing == "none":
+        return 0.0
+    if layout.activation_checkpointing == "selective":
+        return tokens * 2 * max(0, inside - work.selective_bytes) / (device.memory_bandwidth * BANDWIDTH)
     products = work.matmul_flops - work.outside_matmul_flops + work.adapter_flops
-    moved = tokens * 2 * (work.saved_bytes - work.outside_saved_bytes)
+    moved = tokens * 2 * inside
     biases = work.num_layers * layout.micro_batch_size * _read(work)
     return (
         tokens * products / _matmul_rate(device, peak)
@@ -146,7 +152,7 @@ def _launch_s(work: Workload, layout: Layout, device: Device, busy: float) -> fl
 
     The host runs ahead of an accelerator, so only what exceeds the `busy` time counts; on `cpu` both are the same.
     """
-    recomputed = 1 if layout.activation_checkpointing == "full" else 0
+    recomputed = 0 if layout.activation_checkpointing == "none" else 1
     launching = work.num_layers * (3 + recomputed) * KERNELS_PER_PASS * LAUNCH_S
     return launching if device.name == "cpu" else max(0.0, launching - busy)
 
@@ -170,7 +176,7 @@ def _communication(work: Workload, layout: Layout, cluster: Cluster, micro_step_
     gather the updated weights once a step with nothing to hide behind.
     """
     micro_steps = layout.gradient_accumulation_steps
-    if layout.sharding_size == 1:
+    if layout.reducing_size == 1:
         return 0.0
     shards = group(layout.sharding_size, layout.tensor_parallel_size, cluster)
     trained = work.trainable * work.value_bytes
@@ -178,12 +184,26 @@ def _communication(work: Workload, layout: Layout, cluster: Cluster, micro_step_
         whole = (work.trainable + work.frozen) * work.value_bytes
         moved = collective_s(2 * whole + trained, 3 * work.num_layers, shards, cluster)
         reference = collective_s(work.reference * work.value_bytes, work.num_layers, shards, cluster)
-        return micro_steps * _not_hidden(moved + reference, micro_step_s)
+        across = _across_replicas(trained, work, layout, cluster)
+        return micro_steps * _not_hidden(moved + reference, micro_step_s) + across
     reductions = micro_steps if layout.zero_stage == 2 else 1
+    if layout.data_parallel_replicas > 1:
+        reduced = collective_s(trained, work.num_layers, shards, cluster)
+        gathered = collective_s(trained, 1, shards, cluster) + _across_replicas(trained, work, layout, cluster)
+        return reductions * _not_hidden(reduced, micro_step_s * 2 / 3) + gathered
     reduced = collective_s(2 * trained, work.num_layers, shards, cluster)
     gathered = collective_s(trained, 1, shards, cluster) if layout.zero_stage else 0.0
     # Gradients can hide behind the backward pass only, two thirds of a micro-step.
     return reductions * _not_hidden(reduced, micro_step_s * 2 / 3) + gathered
+
+
+def _across_replicas(trained: int, work: Workload, layout: Layout, cluster: Cluster) -> float:
+    """Groups that are copies of each other add up their shares of the gradients: an all-reduce of two volumes, once."""
+    replicas, shards = layout.data_parallel_replicas, layout.sharding_size
+    if replicas == 1:
+        return 0.0
+    among = group(replicas, shards * layout.tensor_parallel_size, cluster)
+    return collective_s(2 * trained // shards, work.num_layers, among, cluster)
 
 
 def _not_hidden(communication_s: float, computation_s: float) -> float:

@@ -96,6 +96,13 @@ class Workload:
     saved_split_bytes: int = 0
     """Of `saved_bytes`, what tensor parallelism divides; all in blocks."""
     block_saved_split_bytes: int = 0
+    selective_bytes: int = 0
+    """Of what all blocks make, what selective checkpointing keeps: matrix products and the attention kernel's results.
+    """
+    selective_split_bytes: int = 0
+    """Of those, what tensor parallelism divides."""
+    block_selective_bytes: int = 0
+    """Of the block that makes the most."""
     sequence_bias_bytes: int = 0
     """Of the attention bias of one sequence, materialised once for all layers: documents lie differently in each."""
     kv_values: int = 0
@@ -192,6 +199,11 @@ def _divisible(model: Model, value_bytes: int) -> dict[str, Any]:
         "block_saved_split_bytes": max(
             (_saved(_components(layer), value_bytes, only_split=True) for layer in model.blocks), default=0
         ),
+        "selective_bytes": sum(layer.applied * _products(layer, value_bytes) for layer in model.blocks),
+        "selective_split_bytes": sum(
+            layer.applied * _products(layer, value_bytes, only_split=True) for layer in model.blocks
+        ),
+        "block_selective_bytes": max((_products(layer, value_bytes) for layer in model.blocks), default=0),
         "kept_width": model.hidden_size,
         "kv_values": model.kv_cache_values_per_token,
         "whole_kv_values": model.whole_kv_cache_values_per_token,
@@ -229,6 +241,24 @@ def _saved(components: Iterable[Component], value_bytes: int, *, only_split: boo
         for saved in component.saved
         if saved.split or not only_split
     )
+
+
+def _products(layer: Layer, value_bytes: int, *, only_split: bool = False) -> int:
+    """Bytes per token that matrix products with weights make in a block, and those that the attention kernel does.
+
+    A product is divided where the outputs of its matrix are. A stack of experts makes as many as a token has experts.
+    """
+    made = 0
+    for component in _components(layer):
+        chosen = int(component.fields.get("experts_per_token", 1))
+        for weight in component.weights:
+            stacked = len(weight.sizes) > 2
+            outputs = weight.sizes[1] * chosen if stacked else weight.sizes[0]
+            if not weight.is_vector and (weight.split == int(stacked) or not only_split):
+                made += outputs * value_bytes
+        kernel = [saved for saved in component.saved if saved.of_attention and (saved.split or not only_split)]
+        made += sum(saved.per_token * (saved.bytes_each or value_bytes) for saved in kernel)
+    return made
 
 
 def _bias_values(model: Model) -> tuple[int, int]:

@@ -24,6 +24,10 @@ class ParallelismSpec(Node):
     data_parallel_size: Positive | Auto = execution(
         "Ranks that train on different sequences. It follows from the others; written out, it is checked.", "auto"
     )
+    data_parallel_shard_size: Positive | Auto = numerics(
+        "Data-parallel ranks that ZeRO divides among; groups of so many are copies of each other. `auto` is all.",
+        "auto",
+    )
     tensor_parallel_size: Positive | Auto = numerics("Ranks that every matrix is divided among.", "auto")
     sequence_parallel: bool = numerics(
         "Whether tensor-parallel ranks also divide norms and residuals, along the sequence.", False
@@ -31,6 +35,10 @@ class ParallelismSpec(Node):
     pipeline_parallel_size: Positive | Auto = numerics("Stages that the layers are divided among.", "auto")
     pipeline_chunks: Positive | Auto = numerics(
         "Pieces of the model in each pipeline stage; above 1 the schedule is interleaved.", "auto"
+    )
+    pipeline_schedule: Literal["gpipe", "1f1b", "interleaved_1f1b"] | Auto = numerics(
+        "In what order micro-batches go through the stages; `auto` is `1f1b`, interleaved where there are chunks.",
+        "auto",
     )
     context_parallel_size: Positive | Auto = numerics("Ranks that every sequence is divided among.", "auto")
     expert_parallel_size: Positive | Auto = numerics(
@@ -40,9 +48,12 @@ class ParallelismSpec(Node):
     gradient_accumulation_steps: Positive | Auto = execution(
         "Forward passes per optimizer step. It follows from the batch sizes; written out, it is checked.", "auto"
     )
-    activation_checkpointing: Literal["none", "full"] | Auto = numerics(
-        "Whether blocks are computed again in the backward pass instead of kept.", "auto"
+    activation_checkpointing: Literal["none", "selective", "full"] | Auto = numerics(
+        "What of blocks is computed again in the backward pass instead of kept: nothing, all but matrix products and "
+        "attention, or everything.",
+        "auto",
     )
+    compile: bool = numerics("Whether `torch.compile` compiles the step.", False)
 
     def lower(self) -> ir.Requested:
         """What was written out; None where the planner decides."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from specc import driver
 from specc.planning.legality import unfit
 from tests.checks.specs import EIGHT, codes, found, layout, outcome
 from tests.planning.placing import LLAMA_70B, cluster, stage, training
@@ -31,8 +30,16 @@ REFUSED = {
     "engine: deepspeed, zero_stage: 2, pipeline_parallel_size: 2": "SPC407",
     "engine: deepspeed, tensor_parallel_size: 2, pipeline_parallel_size: 2": "SPC407",
     "engine: deepspeed, tensor_parallel_size: 2, sequence_parallel: true": "SPC407",
-    "engine: torch, zero_stage: 1, tensor_parallel_size: 2": "SPC407",
+    "engine: deepspeed, pipeline_parallel_size: 2, pipeline_schedule: gpipe": "SPC407",
+    "engine: deepspeed, context_parallel_size: 2": "SPC407",
+    "engine: deepspeed, data_parallel_shard_size: 4": "SPC407",
+    "engine: deepspeed, compile: true": "SPC407",
+    "engine: torch, zero_stage: 1": "SPC407",
+    "engine: torch, zero_stage: 0, data_parallel_shard_size: 4": "SPC407",
     "engine: torch, expert_parallel_size: 4": "SPC408",
+    "engine: torch, data_parallel_shard_size: 3": "SPC432",
+    "engine: torch, pipeline_parallel_size: 2, pipeline_schedule: interleaved_1f1b": "SPC433",
+    "engine: torch, pipeline_parallel_size: 2, pipeline_chunks: 2, pipeline_schedule: gpipe": "SPC433",
     "engine: torch, pipeline_parallel_size: 2": "SPC410",
     "engine: xla": "SPC418",
 }
@@ -45,7 +52,9 @@ def test_what_cannot_be_is_said_once_or_with_what_else_is_wrong(asked: str, tmp_
     assert len(said) == len(set(said))
 
 
-@pytest.mark.parametrize("asked", [asked for asked, code in REFUSED.items() if code in ("SPC404", "SPC407", "SPC418")])
+@pytest.mark.parametrize(
+    "asked", [asked for asked, code in REFUSED.items() if code in ("SPC404", "SPC407", "SPC418", "SPC432", "SPC433")]
+)
 def test_the_value_that_is_advised_is_legal(asked: str, tmp_path: Path) -> None:
     untied = WIDE + ", tie_embeddings: false}"
     (diagnostic,) = [each for each in outcome(tmp_path, spec(asked, untied)).diagnostics if each.severity == "error"]
@@ -58,8 +67,9 @@ def test_the_value_that_is_advised_is_legal(asked: str, tmp_path: Path) -> None:
 
 
 def test_the_product_of_the_sizes_is_the_number_of_devices(tmp_path: Path) -> None:
-    for asked in ("tensor_parallel_size: 2", "pipeline_parallel_size: 2", "context_parallel_size: 4"):
+    for asked in ("tensor_parallel_size: 2", "pipeline_parallel_size: 2"):
         assert layout(tmp_path, spec(f"engine: deepspeed, zero_stage: 1, {asked}")).devices == 8
+    assert layout(tmp_path, spec("engine: torch, context_parallel_size: 4")).devices == 8
 
 
 def test_without_an_engine_one_is_taken_that_can_do_it_all(tmp_path: Path) -> None:
@@ -76,10 +86,21 @@ def test_deepspeed_keeps_a_tied_table_whole_and_so_needs_no_padding(tmp_path: Pa
     assert codes(tmp_path, spec("engine: torch, tensor_parallel_size: 2", odd)) == ["SPC412"]
 
 
-def test_deepspeed_divides_key_and_value_heads_over_context_parallel_ranks(tmp_path: Path) -> None:
+def test_context_parallel_ranks_divide_the_key_and_value_heads_that_tensor_parallel_ones_leave(tmp_path: Path) -> None:
     few = WIDE.replace("num_kv_heads: 8", "num_kv_heads: 2") + "}"
-    assert codes(tmp_path, spec("engine: deepspeed, context_parallel_size: 4", few)) == ["SPC403"]
-    assert codes(tmp_path, spec("engine: torch, context_parallel_size: 4", few)) == []
+    assert codes(tmp_path, spec("engine: torch, context_parallel_size: 2", few)) == []
+    assert codes(tmp_path, spec("engine: torch, context_parallel_size: 4", few)) == ["SPC403"]
+    (error,) = found(tmp_path, spec("engine: torch, tensor_parallel_size: 2, context_parallel_size: 2", few), "SPC403")
+    words = "1 key/value heads of a tensor-parallel rank cannot be split over 2 context-parallel ranks"
+    assert error.headline == words
+
+
+def test_a_sequence_divides_among_the_ranks_that_hold_parts_of_it(tmp_path: Path) -> None:
+    odd = WIDE + ", context_length: 126}"
+    assert codes(tmp_path, spec("engine: torch, context_parallel_size: 2", odd)) == []
+    assert codes(tmp_path, spec("engine: torch, context_parallel_size: 4", odd)) == ["SPC409"]
+    assert codes(tmp_path, spec("engine: torch, tensor_parallel_size: 4", odd)) == []
+    assert codes(tmp_path, spec("engine: torch, tensor_parallel_size: 4, sequence_parallel: true", odd)) == ["SPC409"]
 
 
 def test_tensor_parallelism_inside_a_node_is_no_warning(tmp_path: Path) -> None:
@@ -120,12 +141,10 @@ def test_stages_may_be_uneven_where_nothing_interleaves(tmp_path: Path) -> None:
 
 
 def test_without_an_engine_one_is_taken_that_can_divide_the_model(tmp_path: Path) -> None:
-    few = WIDE.replace("num_kv_heads: 8", "num_kv_heads: 2") + "}"
-    assert layout(tmp_path, spec("context_parallel_size: 4", few)).engine == "torch"
-    assert layout(tmp_path, spec("context_parallel_size: 2", few)).engine == "deepspeed"
-    # Four early and four late parts are not to be had of 60 tokens; DeepSpeed takes parts in a row.
-    short = WIDE + ", context_length: 60}"
-    assert layout(tmp_path, spec("context_parallel_size: 4", short)).engine == "deepspeed"
+    odd = WIDE.replace("128", "1")
+    assert layout(tmp_path, spec("tensor_parallel_size: 2", odd + "}")).engine == "deepspeed"
+    assert layout(tmp_path, spec("context_parallel_size: 2")).engine == "torch"
+    assert layout(tmp_path, spec("", machines="cluster: {device: cpu, devices_per_node: 2}")).engine == "torch"
 
 
 def test_the_size_of_the_cluster_is_shown_where_it_was_written(tmp_path: Path) -> None:
@@ -142,14 +161,13 @@ def test_of_a_cluster_that_nobody_wrote_nothing_is_shown(tmp_path: Path) -> None
 
 
 def test_what_is_planned_and_not_emitted_is_a_note_and_then_a_refusal(tmp_path: Path) -> None:
-    text = spec("engine: deepspeed, tensor_parallel_size: 2")
+    text = spec("engine: xla", machines="cluster: {device: tpu_v5e, nodes: 2, devices_per_node: 4}")
     noted, refused = outcome(tmp_path, text), outcome(tmp_path, text, emitting=True)
     assert [each.severity for each in noted.diagnostics if each.code == "SPC419"] == ["note"]
     assert [each.severity for each in refused.diagnostics if each.code == "SPC419"] == ["error"]
     assert refused.plan is None
-    assert noted.plan is not None
-    written = [artifact.path for artifact in driver.emit(noted.plan)]
-    assert not any(path.startswith("deepspeed/") for path in written)
+    one_node = spec("engine: xla", machines="cluster: {device: tpu_v5e, devices_per_node: 8}")
+    assert codes(tmp_path, one_node, without=()) == []
 
 
 def test_a_batch_is_divided_among_data_parallel_ranks_and_not_devices(tmp_path: Path) -> None:

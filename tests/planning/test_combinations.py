@@ -2,15 +2,17 @@
 
 from specc.ir.experiment import Requested
 from specc.planning.combinations import ENGINES, FEATURES, KEYS, REFUSALS, allows, features
+from specc.planning.traits import TRAITS
 
 
 def test_the_table_speaks_of_engines_and_features_that_exist():
     for cell in REFUSALS:
         assert cell.engine in ENGINES
-        assert {cell.feature, cell.together} <= {*FEATURES, None}
+        assert {cell.feature, cell.together} <= {*FEATURES, *(each.name for each in TRAITS), None}
         assert cell.reason
         assert cell.source
     assert set(KEYS) == set(FEATURES)
+    assert not set(FEATURES) & {each.name for each in TRAITS}
     assert set(KEYS.values()) <= set(Requested.__dataclass_fields__)
 
 
@@ -22,11 +24,11 @@ def test_no_cell_stands_twice():
 def test_what_was_measured_to_train_right_is_allowed():
     """Each of these matched one process with clipping active, DeepSpeed 0.19.8 and PyTorch 2.13."""
     for zero in (1, 2, 3):
-        assert allows("deepspeed", ("tensor", f"zero_{zero}"))
-        assert allows("deepspeed", ("context", f"zero_{zero}"))
-    assert allows("deepspeed", ("pipeline", "zero_1"))
-    assert allows("deepspeed", ("expert", "zero_1"))
-    assert allows("torch", ("tensor", "pipeline", "zero_3"))
+        assert allows("deepspeed", ("data", "tensor", f"zero_{zero}"))
+    assert allows("deepspeed", ("data", "pipeline", "zero_1"))
+    for zero in (0, 2, 3):
+        assert allows("torch", ("data", "tensor", "pipeline", f"zero_{zero}"))
+        assert allows("torch", ("data", "context", f"zero_{zero}"))
     assert allows("torch", ("tensor", "sequence", "interleaving", "pipeline", "zero_2"))
     assert allows("xla", ("tensor", "zero_3"))
 

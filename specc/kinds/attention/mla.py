@@ -185,15 +185,15 @@ class Mla(Node):
             Saved("latents before their norms", latents, 4),
             Saved("latents", latents),
             Saved("queries, keys, values", heads * (2 * self._query_dim + made), split=True),
-            Saved("attention output", heads * self.v_head_dim, split=True),
+            Saved("attention output", heads * self.v_head_dim, split=True, of_attention=True),
         )
         if not eager:
-            return (*kept, Saved("log-sum-exp", heads, 4, split=True))
+            return (*kept, Saved("log-sum-exp", heads, 4, split=True, of_attention=True))
         # Softmax keeps its result in fp32, the sum over values a copy in the compute type.
         return (
             *kept,
             Saved("scores", heads * context, 4, split=True),
-            Saved("scores", heads * context, split=True),
+            Saved("scores", heads * context, split=True, of_attention=True),
         )
 
     def _dimensions(self) -> tuple[Dimension, ...]:

@@ -204,12 +204,12 @@ class MultiHead(Node):
         """What scores keep for the backward pass."""
         heads = self.num_heads
         if not eager:
-            return (Saved("log-sum-exp", heads, 4, split=True),)
+            return (Saved("log-sum-exp", heads, 4, split=True, of_attention=True),)
         # Softmax keeps its result in fp32, the sum over values a copy in the compute type, tanh its result.
         kept = 2 if self.logit_softcap else 1
         return (
             Saved("scores", heads * context, 4, split=True),
-            Saved("scores", kept * heads * context, split=True),
+            Saved("scores", kept * heads * context, split=True, of_attention=True),
         )
 
     def _scale(self, site: Site) -> float | Expression | None:

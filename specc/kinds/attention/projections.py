@@ -41,7 +41,7 @@ def lowered(attention: MultiHead, site: Site, view: View) -> Component:
         saved=(
             Saved("attention input", site.hidden_size),
             Saved("queries, keys, values", query[1] + 2 * key[1] + expanded, split=True),
-            Saved("attention output", query[1], split=True),
+            Saved("attention output", query[1], split=True, of_attention=True),
             *(saved for norm in norms for saved in norm.saved),
             *scores.saved,
         ),

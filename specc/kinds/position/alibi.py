@@ -81,6 +81,7 @@ class Alibi(Node):
             },
             dimensions=(Dimension("N", heads, "query heads"),),
             bias_per_layer_stack=0 if score or placed else heads,
+            by_head=("alibi_slopes",),
             bias_per_sequence=heads if placed and not score else 0,
             fields=values_of(self),
         )

@@ -70,7 +70,7 @@ class Relative(Node):
                 "span": math.log(self.max_distance / exact),
             },
             dimensions=(Dimension("R", buckets, "buckets of distances"), Dimension("N", heads, "query heads")),
-            weights=(Weight("weight", ("R", "N"), (buckets, heads), site.init.embedding, stacked=True),),
+            weights=(Weight("weight", ("R", "N"), (buckets, heads), site.init.embedding, 1, stacked=True),),
             bias_per_layer_stack=0 if inside else heads,
             fields=values_of(self),
         )
