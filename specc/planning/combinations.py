@@ -165,6 +165,10 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("torch", "expert", "pipeline", "experts on several stages were not verified", _UNPROVEN),
     Refusal("torch", "expert", "context", "experts of parts of a sequence were not verified", _UNPROVEN),
     Refusal("torch", "context", "pipeline", "stages that exchange parts of a sequence were not verified", _UNPROVEN),
+    *(
+        Refusal("torch", "compile", other, "graphs that are cut at collectives were not verified", _UNPROVEN)
+        for other in ("tensor", "pipeline", "context", "expert")
+    ),
     Refusal("torch", "data", "balanced", "the load of experts on other ranks is not counted", _UNPROVEN),
     *_not_shown("torch", "tensor", _TENSOR),
     *_not_shown("torch", "pipeline", _PIPELINE),

@@ -184,9 +184,9 @@ def _combination(asked: Asked) -> Iterator[Finding]:
     found = [_cells(engine, asked) for engine in tried]
     if not all(found):
         return
-    cell = min(found, key=len)[0]
-    code = "SPC430" if trait(cell.feature) or trait(cell.together) else "SPC407"
-    yield Finding(code, _refused(cell), _places(cell, asked), (f"{cell.reason} ({cell.source})",))
+    for cell in min(found, key=len):
+        code = "SPC430" if trait(cell.feature) or trait(cell.together) else "SPC407"
+        yield Finding(code, _refused(cell), _places(cell, asked), (f"{cell.reason} ({cell.source})",))
 
 
 def _cells(engine: str, asked: Asked) -> tuple[Refusal, ...]:
@@ -196,7 +196,7 @@ def _cells(engine: str, asked: Asked) -> tuple[Refusal, ...]:
     if found or zero_stages(engine, asked):
         return found
     each = [cell for zero in range(4) for cell in refusals(engine, (*used, f"zero_{zero}"))]
-    return tuple(sorted(each, key=lambda cell: cell.together is None))
+    return tuple(sorted(each, key=lambda cell: cell.together is None)[:1])
 
 
 def _refused(cell: Refusal) -> str:
