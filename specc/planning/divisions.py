@@ -154,7 +154,7 @@ def _stacks(asked: Asked) -> Iterator[Finding]:
 def _tied(asked: Asked, engine: str | None) -> Iterator[Finding]:
     """PyTorch's pipeline stages own their weights; DeepSpeed keeps tied copies equal (`TiedLayerSpec`)."""
     pipeline = asked.mesh.pipeline
-    if pipeline == 1 or not asked.model.is_tied or engine == "deepspeed":
+    if pipeline == 1 or not asked.model.is_tied or engine in (None, "deepspeed") or asked.model.encoder is not None:
         return
     yield Finding(
         "SPC410",

@@ -177,8 +177,9 @@ def _schedule(asked: Asked) -> Iterator[Finding]:
 
 def _combination(asked: Asked) -> Iterator[Finding]:
     """What the table refuses: of the engine that is asked for, else of the one that refuses least."""
-    if next(_machine(asked), None) is not None:
-        return  # the engine is refused for the device already
+    two_stacks = asked.model.encoder is not None and asked.mesh.pipeline > 1
+    if two_stacks or next(_machine(asked), None) is not None:
+        return  # refused already, for the model or for the device
     written = asked.requested.engine
     tried = (written,) if written else (("xla",) if asked.is_on_tpu else ("deepspeed", "torch"))
     found = [_cells(engine, asked) for engine in tried]
