@@ -1,0 +1,13 @@
+"""What every rank of a test needs, imported once in the process that ranks are forks of."""
+
+import torch
+import torch.distributed
+import torch.distributed.fsdp
+import torch.distributed.tensor.parallel
+import torch.nn.parallel
+
+import runners.init
+import runners.objective
+import runners.pretrain
+
+torch.set_num_threads(1)
