@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,10 @@ from runners.errors import RunError
 BLOCK = 2**18
 """Elements a block. 1 MiB of fp32 stays in a core's cache, setting up a generator (about 20 us) costs 1% of drawing a
 block, and a process draws at most two such blocks for nothing per contiguous range that it holds."""
+
+
+_AT_ONCE = 16 * BLOCK
+"""Elements of a rectangle that are drawn at once: the two blocks at its ends that others share are few of them."""
 
 
 class Rule(Protocol):
@@ -72,15 +77,21 @@ def initialise(model: nn.Module, rules: Rules, seed: int) -> None:
 
     RunError for a weight without a rule, and for a rule that no weight is left for: both are mistakes in the plan.
     """
+    chosen = chosen_rules(model, rules)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            values = draw(chosen[name], seed, name, 0, weight.numel(), weight.numel())
+            weight.copy_(values.view(weight.shape))
+
+
+def chosen_rules(model: nn.Module, rules: Rules) -> dict[str, Rule]:
+    """The rule of each weight of a whole model, which can be on meta; RunError as `initialise`."""
     patterns = [pattern for pattern, _ in rules]
     chosen = {name: choose(patterns, name) for name, _ in model.named_parameters()}
     unused = [pattern for index, (pattern, _) in enumerate(rules) if index not in chosen.values()]
     if unused:
         raise RunError(f"no weight is initialised by the rule `{unused[0]}`")
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            values = draw(rules[chosen[name]][1], seed, name, 0, weight.numel(), weight.numel())
-            weight.copy_(values.view(weight.shape))
+    return {name: rules[index][1] for name, index in chosen.items()}
 
 
 def choose(patterns: Sequence[str], name: str) -> int:
@@ -94,6 +105,27 @@ def choose(patterns: Sequence[str], name: str) -> int:
 def draw(rule: Rule, seed: int, name: str, start: int, stop: int, total: int) -> Tensor:
     """Elements start..stop of the flat weight of `total` elements, fp32 [stop - start] on the CPU."""
     return torch.from_numpy(np.concatenate(list(_pieces(rule, seed, name, start, stop, total))))
+
+
+def draw_rectangle(
+    target: Tensor, rule: Rule, seed: int, name: str, shape: Sequence[int], offset: Sequence[int]
+) -> None:
+    """Fill `target` with the rectangle that begins at `offset` of the weight of this shape.
+
+    Whole slices along the first axis are drawn, many at once, and the rest of each is dropped: what is drawn for
+    nothing is the part of those slices that other ranks have.
+    """
+    if not shape:
+        target.copy_(draw(rule, seed, name, 0, 1, 1).view(()))
+        return
+    row = prod(shape[1:])
+    inner = tuple(slice(first, first + size) for first, size in zip(offset[1:], target.shape[1:], strict=True))
+    rows = max(1, _AT_ONCE // max(row, 1))
+    for start in range(0, len(target), rows):
+        stop = min(start + rows, len(target))
+        first, end = (offset[0] + start) * row, (offset[0] + stop) * row
+        values = draw(rule, seed, name, first, end, prod(shape)).view(stop - start, *shape[1:])
+        target[start:stop].copy_(values[(slice(None), *inner)])
 
 
 def _pieces(rule: Rule, seed: int, name: str, start: int, stop: int, total: int) -> Iterator[np.ndarray]:

@@ -69,6 +69,8 @@ class Pretraining:
     """Whether the model has dropout, whose masks are then drawn anew by (seed, step)."""
     objective: Objective = CAUSAL
     """What is predicted."""
+    compile: bool = False
+    """Whether torch.compile compiles the blocks."""
     layout: Layout | None = None
     """How it is spread over processes; None is one process."""
 

@@ -31,9 +31,12 @@ def _module(settings: Pretraining, ranks: Ranks) -> str:
     """The file that spreads a stage as its layout says."""
     if settings.engine != "torch":
         return settings.engine
-    if ranks.size > 1:
-        raise RunError(f"this version runs one process, and was started as {ranks.size}")
-    return "torch_engine"
+    layout = ranks.layout
+    if layout.pipeline * layout.context * layout.expert > 1:
+        raise RunError("this version runs no pipeline, context or expert parallelism")
+    if layout.tensor > 1 or (layout.zero_stage and ranks.size > 1):
+        return "fsdp"
+    return "ddp" if ranks.size > 1 else "torch_engine"
 
 
 def refuse_unsupported(settings: Pretraining, ranks: Ranks) -> None:

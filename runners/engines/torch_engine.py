@@ -153,8 +153,7 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     else:
         base.load_into(model)
     model.to(place)
-    if settings.activation_checkpointing == "full":
-        recompute_activations(blocks(model))
+    recompute_activations(blocks(model), settings.activation_checkpointing)
     scale = settings.loss_scale
     return single(
         model,

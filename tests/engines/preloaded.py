@@ -8,6 +8,6 @@ import torch.nn.parallel
 
 import runners.init
 import runners.objective
-import runners.pretrain
+import runners.pretrain  # noqa: F401
 
 torch.set_num_threads(1)

@@ -56,7 +56,7 @@ def _one_rank(
         pipe.send((True, work(*arguments)))
     except BaseException:
         pipe.send((False, traceback.format_exc()))
-        raise
+        os._exit(1)  # said already; the others may wait for this rank
 
 
 def _collected(pipes: list[Connection]) -> list[Any]:

@@ -1,0 +1,130 @@
+"""PyTorch's FSDP2 (Zhao et al. 2023, arXiv:2304.11277; ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054).
+
+What each rank holds at rest is its part of weights, gradients and optimizer states; blocks are gathered one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+from runners.checkpoint import Checkpoint
+from runners.engines import tensor
+from runners.engines.first_weights import give_weights, on_meta
+from runners.engines.recompute import blocks, compile_blocks, recompute_activations
+from runners.engines.spread import SpreadEngine, engine_settings
+from runners.engines.step import Step
+from runners.engines.torch_engine import be_deterministic
+from runners.ranks import Ranks
+from runners.recipe import Recipe
+
+GATHERS_WEIGHTS, DIVIDES_GRADIENTS = 3, 2
+"""ZeRO stages from which on weights are gathered for each pass, and gradients kept in parts."""
+
+
+@dataclass(frozen=True)
+class ShardedEngine(SpreadEngine):
+    """Processes that hold parts of the weights, divided over data-parallel ranks, tensor ranks or both."""
+
+    @property
+    def writes(self) -> bool:
+        """Where tensor ranks hold some heads, no cache of keys and values has the right size."""
+        return self.ranks.layout.tensor == 1
+
+    @contextmanager
+    def _around_model(self) -> Iterator[None]:
+        """Around calls of the model itself, and not of a step: the weights outside its blocks are whole."""
+        assert isinstance(self.step, FSDPModule)
+        self.step.unshard()
+        try:
+            with super().autocast():
+                yield
+        finally:
+            self.step.reshard()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The arithmetic of the forward pass, and what the model needs to be called by itself."""
+        return self._around_model() if isinstance(self.step, FSDPModule) else super().autocast()
+
+    @contextmanager
+    def _reducing(self, *, last: bool) -> Iterator[None]:
+        if isinstance(self.step, FSDPModule):
+            stage = self.ranks.layout.zero_stage
+            self.step.set_is_last_backward(last)
+            # Whole gradients are summed once; divided ones after each micro-batch, or they would be whole in between.
+            self.step.set_requires_gradient_sync(last or stage >= DIVIDES_GRADIENTS)
+            self.step.set_requires_all_reduce(last)
+            self.step.set_reshard_after_backward(last or stage >= GATHERS_WEIGHTS)
+        yield
+
+    def _clipped(self, limit: float) -> Tensor:
+        tensor.settle(self.model)
+        return super()._clipped(limit)
+
+
+def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | None) -> ShardedEngine:
+    """This process's part of the model, which is never whole anywhere."""
+    settings, layout = recipe.settings, ranks.layout
+    be_deterministic(place)
+    torch.manual_seed(settings.seed)
+    model, rules = on_meta(recipe)
+    step = Step(model, settings.precision, settings.objective.loss, _share(settings.auxiliary_loss, layout.tensor))
+    spread(step, ranks, settings.activation_checkpointing, compiles=settings.compile)
+    give_weights(model, rules, settings.seed, place, base)
+    return ShardedEngine(step, recipe.optimizer(model), ranks=ranks, **engine_settings(settings, place))
+
+
+def spread(step: Step, ranks: Ranks, recompute: str = "none", *, compiles: bool = False) -> None:
+    """Divide a model on meta as the layout says: tensor parallelism inside, FSDP around it."""
+    assert ranks.mesh is not None, "a layout of one process spreads nothing"
+    model = step.model
+    if ranks.layout.tensor > 1:
+        tensor.divide(model, ranks.mesh["tensor"], ranks.layout)
+    recompute_activations(blocks(model), recompute)
+    if compiles:
+        compile_blocks(blocks(model))
+    if ranks.data_size * ranks.layout.context > 1:
+        shard(step, blocks(model), ranks)
+
+
+def shard(step: Step, layers: list[nn.Module], ranks: Ranks) -> None:
+    """Divide the weights of each of the layers, and of what is around them, over the data-parallel ranks."""
+    gathers = ranks.layout.zero_stage >= GATHERS_WEIGHTS
+    mesh = _mesh(ranks)
+    narrow = torch.bfloat16 if step.precision == "bf16" else None
+    # Autocast would narrow the weights of matrix products too: here they are gathered narrow. What is outside the
+    # blocks is gathered in fp32, because the sum that starts with the embedding is fp32 in one process as well.
+    inside = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    around = MixedPrecisionPolicy(cast_forward_inputs=False)
+    for layer in layers:
+        fully_shard(layer, mesh=mesh, reshard_after_forward=gathers, mp_policy=inside)
+    fully_shard(step, mesh=mesh, reshard_after_forward=False, mp_policy=around)
+    for module in (*layers, step):
+        assert isinstance(module, FSDPModule)
+        module.set_gradient_divide_factor(1.0)
+        module.set_force_sum_reduction_for_comms(True)
+
+
+def _mesh(ranks: Ranks) -> DeviceMesh:
+    """Ranks that divide among them, and outside them those that hold the same."""
+    mesh, layout = ranks.mesh, ranks.layout
+    assert mesh is not None, "one process has no mesh"
+    name = "shard"
+    if layout.context > 1:
+        name = "divided"
+        mesh["shard", "context"]._flatten(name)
+    if layout.tensor > 1:
+        mesh[name, "tensor"]._flatten("parts")  # what norms are summed over, in one go
+    return mesh[name] if layout.replicate == 1 else mesh["replicate", name]
+
+
+def _share(auxiliary_loss: float | None, tensor_ranks: int) -> float | None:
+    """Each of the ranks that compute the same auxiliary loss adds its share to gradients that are summed over them."""
+    return None if auxiliary_loss is None else auxiliary_loss / tensor_ranks
