@@ -32,7 +32,7 @@ class CopiesEngine(SpreadEngine):
 
 
 def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | None) -> CopiesEngine:
-    """This process's copy; each draws or reads its own, the same bits."""
+    """A copy of the model for this process; each draws or reads its own, the same bits."""
     settings = recipe.settings
     be_deterministic(place)
     torch.manual_seed(settings.seed)
@@ -53,7 +53,7 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
             gradient_as_bucket_view=True,
         )
     # A lambda, because DDP reads annotations and wants none that are text.
-    wrapped.register_comm_hook(ranks.token_group(), lambda group, bucket: _added_up(group, bucket))  # noqa: PLW0108
+    wrapped.register_comm_hook(ranks.token_group(), lambda group, bucket: _added_up(group, bucket))
     return CopiesEngine(step, recipe.optimizer(model), ranks=ranks, wrapped=wrapped, **engine_settings(settings, place))
 
 

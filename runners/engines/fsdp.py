@@ -70,7 +70,7 @@ class ShardedEngine(SpreadEngine):
 
 
 def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | None) -> ShardedEngine:
-    """This process's part of the model, which is never whole anywhere."""
+    """The part that this process has of the model, which is never whole anywhere."""
     settings, layout = recipe.settings, ranks.layout
     be_deterministic(place)
     torch.manual_seed(settings.seed)

@@ -52,11 +52,11 @@ def _one_rank(
 ) -> None:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
+    said: tuple[bool, Any] | None = None
     try:
-        pipe.send((True, work(*arguments)))
-    except BaseException:
-        pipe.send((False, traceback.format_exc()))
-        os._exit(1)  # said already; the others may wait for this rank
+        said = (True, work(*arguments))
+    finally:  # also of an exception, which goes on to end this process
+        pipe.send(said or (False, traceback.format_exc()))
 
 
 def _collected(pipes: list[Connection]) -> list[Any]:
