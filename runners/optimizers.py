@@ -108,7 +108,8 @@ def optimizers(model: nn.Module, rules: Rules, stacked: tuple[str, ...] = ()) ->
     """Each weight goes to the first rule that matches its name.
 
     `stacked` are ends of names of tensors that hold several vectors: no matrices, though they have two axes or more.
-    RunError for a weight without a rule; a last rule `*` that nothing is left for is no mistake.
+    RunError for a weight without a rule, and for a rule that nothing is left for; a last rule `*` and those of a model
+    that says `is_part` may be for weights elsewhere.
     """
     patterns = [pattern for pattern, _ in rules]
     taken: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in rules]
@@ -119,6 +120,6 @@ def optimizers(model: nn.Module, rules: Rules, stacked: tuple[str, ...] = ()) ->
     for (matrices, vectors), (pattern, settings) in zip(taken, rules, strict=True):
         if matrices or vectors:
             groups.setdefault(type(settings), []).extend(settings.groups(matrices, vectors))
-        elif pattern != "*":
+        elif pattern != "*" and not getattr(model, "is_part", False):
             raise RunError(f"no weight is left for the rule `{pattern}` of the optimizer")
     return Optimizers(tuple(kind.build(some) for kind, some in groups.items()))

@@ -32,8 +32,10 @@ def _module(settings: Pretraining, ranks: Ranks) -> str:
     if settings.engine != "torch":
         return settings.engine
     layout = ranks.layout
-    if layout.pipeline * layout.context * layout.expert > 1:
-        raise RunError("this version runs no pipeline, context or expert parallelism")
+    if layout.pipeline > 1:
+        return "pipeline"
+    if layout.expert > 1:
+        return "expert"
     if layout.tensor > 1 or (layout.zero_stage and ranks.size > 1):
         return "fsdp"
     return "ddp" if ranks.size > 1 else "torch_engine"

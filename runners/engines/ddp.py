@@ -14,9 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from runners.checkpoint import Checkpoint
 from runners.engines.first_weights import give_weights, on_meta
+from runners.engines.parts import step_of
 from runners.engines.recompute import blocks, compile_blocks, recompute_activations
 from runners.engines.spread import SpreadEngine, engine_settings
-from runners.engines.step import Step
 from runners.engines.torch_engine import be_deterministic
 from runners.ranks import Ranks
 from runners.recipe import Recipe
@@ -37,11 +37,11 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     be_deterministic(place)
     torch.manual_seed(settings.seed)
     model, rules = on_meta(recipe)
+    step = step_of(model, settings, ranks)
     give_weights(model, rules, settings.seed, place, base)
     recompute_activations(blocks(model), settings.activation_checkpointing)
     if settings.compile:
         compile_blocks(blocks(model))
-    step = Step(model, settings.precision, settings.objective.loss, settings.auxiliary_loss)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of a name that newer versions have for `broadcast_buffers`
         # Nothing is sent at the start, or before a forward pass: counts of tokens are each process's own.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from runners.checkpoint import Checkpoint
 from runners.engines import tensor
 from runners.engines.first_weights import give_weights, on_meta
+from runners.engines.parts import step_of
 from runners.engines.recompute import blocks, compile_blocks, recompute_activations
 from runners.engines.spread import SpreadEngine, engine_settings
 from runners.engines.step import Step
@@ -36,7 +37,7 @@ class ShardedEngine(SpreadEngine):
     @property
     def writes(self) -> bool:
         """Where tensor ranks hold some heads, no cache of keys and values has the right size."""
-        return self.ranks.layout.tensor == 1
+        return super().writes and self.ranks.layout.tensor == 1
 
     @contextmanager
     def _around_model(self) -> Iterator[None]:
@@ -71,11 +72,11 @@ class ShardedEngine(SpreadEngine):
 
 def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | None) -> ShardedEngine:
     """The part that this process has of the model, which is never whole anywhere."""
-    settings, layout = recipe.settings, ranks.layout
+    settings = recipe.settings
     be_deterministic(place)
     torch.manual_seed(settings.seed)
     model, rules = on_meta(recipe)
-    step = Step(model, settings.precision, settings.objective.loss, _share(settings.auxiliary_loss, layout.tensor))
+    step = step_of(model, settings, ranks)
     spread(step, ranks, settings.activation_checkpointing, compiles=settings.compile)
     give_weights(model, rules, settings.seed, place, base)
     return ShardedEngine(step, recipe.optimizer(model), ranks=ranks, **engine_settings(settings, place))
@@ -86,7 +87,9 @@ def spread(step: Step, ranks: Ranks, recompute: str = "none", *, compiles: bool 
     assert ranks.mesh is not None, "a layout of one process spreads nothing"
     model = step.model
     if ranks.layout.tensor > 1:
-        tensor.divide(model, ranks.mesh["tensor"], ranks.layout)
+        # Context ranks divide the heads further, and know which ones these are.
+        by_head = () if ranks.layout.context > 1 else ranks.layout.by_head
+        tensor.divide(model, ranks.mesh["tensor"], replace(ranks.layout, by_head=by_head))
     recompute_activations(blocks(model), recompute)
     if compiles:
         compile_blocks(blocks(model))
@@ -123,8 +126,3 @@ def _mesh(ranks: Ranks) -> DeviceMesh:
     if layout.tensor > 1:
         mesh[name, "tensor"]._flatten("parts")  # what norms are summed over, in one go
     return mesh[name] if layout.replicate == 1 else mesh["replicate", name]
-
-
-def _share(auxiliary_loss: float | None, tensor_ranks: int) -> float | None:
-    """Each of the ranks that compute the same auxiliary loss adds its share to gradients that are summed over them."""
-    return None if auxiliary_loss is None else auxiliary_loss / tensor_ranks

@@ -22,6 +22,11 @@ COUNTS = "seen_E"
 class SpreadEngine(TorchEngine):
     """One process of several. The gradients of its micro-batches are summed over processes, never averaged."""
 
+    @property
+    def writes(self) -> bool:
+        """Where a rank computes a part of each sequence, it cannot compute one token."""
+        return self.ranks.layout.context == 1
+
     def update(self, learning_rate: float) -> None:
         """Apply the gradients; what experts saw is summed before the model balances them."""
         if self.after_step:

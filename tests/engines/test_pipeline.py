@@ -1,0 +1,102 @@
+"""Pieces of a model on several ranks train as the whole of it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runners.layout import Layout
+from tests.engines import reference
+from tests.engines.curves import check, largest, plain_curve, resumed
+from tests.engines.reference import ROWS, STEPS, VARIANTS
+from tests.engines.test_context import SLOPES, SPLITS
+
+HALVES, QUARTERS = ((0, 2), (2, 4)), ((0, 1), (1, 2), (2, 3), (3, 4))
+UNEVEN = ((0, 3), (3, 4))
+TWO = Layout(pipeline=2, stages=HALVES)
+INTERLEAVED = Layout(pipeline=2, stages=QUARTERS, schedule="interleaved_1f1b")
+FOUR = Layout(pipeline=4, stages=QUARTERS)
+
+
+def test_a_pipeline_of_two_pieces_follows_the_curve_of_one_process(tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path, *VARIANTS["alibi"])  # tied
+    check(plan, plain_curve(plan, 8), TWO, 8, micro_batch_size=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["rope", "alibi"])
+@pytest.mark.parametrize(
+    ("layout", "accumulation"),
+    [
+        (replace(TWO, schedule="gpipe"), 1),
+        (replace(TWO, schedule="gpipe", stages=UNEVEN), 4),
+        (TWO, 2),
+        (TWO, 4),
+        (INTERLEAVED, 2),
+        (INTERLEAVED, 4),
+        (FOUR, 4),
+        (replace(FOUR, schedule="gpipe"), 2),
+        (replace(TWO, replicate=2), 2),
+        (replace(TWO, shard=2, zero_stage=1), 2),
+        (replace(TWO, shard=2, zero_stage=3), 4),
+        (replace(INTERLEAVED, shard=2, zero_stage=3), 2),
+        (replace(TWO, context=2), 2),
+        (replace(TWO, tensor=2, splits=SPLITS), 2),
+        (replace(TWO, tensor=2, splits=SPLITS, sequence_parallel=True), 2),
+    ],
+    ids=str,
+)
+def test_pieces_follow_the_curve_of_one_process(model: str, layout: Layout, accumulation: int, tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path, *VARIANTS[model])
+    laid_out = replace(layout, by_head=SLOPES if model == "alibi" else ())
+    size = ROWS // layout.shard // layout.replicate // accumulation
+    check(plan, plain_curve(plan, STEPS), laid_out, micro_batch_size=size)
+
+
+@pytest.mark.slow
+def test_pipeline_sharded_weights_and_tensor_ranks_work_together(tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path, *VARIANTS["rope"])
+    layout = replace(TWO, shard=2, tensor=2, zero_stage=3, splits=SPLITS, sequence_parallel=True)
+    check(plan, plain_curve(plan, 8), layout, 8, micro_batch_size=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [
+        ("stages.pretrain.packing={cross_document: false}",),
+        ("stages.pretrain.objective={kind: prefix, prefix_length: [4, 16]}",),
+        ("model.position={kind: learned}", "model.norm={kind: layernorm}"),
+    ],
+    ids=["documents", "prefix", "learned positions"],
+)
+def test_masks_and_positions_are_those_of_the_whole_model_in_every_piece(
+    model: tuple[str, ...], tmp_path: Path
+) -> None:
+    plan = reference.compiled(tmp_path, *model)
+    check(plan, plain_curve(plan, 8), TWO, 8, micro_batch_size=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation_checkpointing", ["full"])
+def test_recomputed_activations_change_nothing(activation_checkpointing: str, tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path)
+    check(plan, plain_curve(plan, 8), TWO, 8, micro_batch_size=2, activation_checkpointing=activation_checkpointing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [TWO, Layout(), INTERLEAVED, replace(TWO, shard=2, zero_stage=3)], ids=str)
+def test_a_pipeline_goes_on_from_a_checkpoint(after: Layout, tmp_path: Path) -> None:
+    whole, rest = resumed(tmp_path / "run", reference.compiled(tmp_path), TWO, after, micro_batch_size=2)
+    if after == TWO:
+        assert [one.weights for one in rest] == [one.weights for one in whole]
+        assert rest[0].losses == whole[0].losses[3:]
+    assert largest(rest[0].losses, whole[0].losses[3:]) <= 1e-6
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_as_a_pipeline(tmp_path: Path) -> None:
+    whole, rest = resumed(tmp_path / "run", reference.compiled(tmp_path), Layout(), TWO, micro_batch_size=2)
+    assert largest(rest[0].losses, whole[0].losses[3:]) <= 1e-6
