@@ -28,7 +28,7 @@ Axes = Mapping[str, int | None]
 
 
 def divide(model: nn.Module, mesh: DeviceMesh, layout: Layout) -> None:
-    """Make every weight of a decoder a DTensor on the one-dimensional `mesh`, and let blocks compute with parts of them.
+    """Make every weight of a decoder a DTensor on the one-dimensional `mesh`; blocks compute with parts of them.
 
     `model` can be on meta, and be a part of one: a stage of a pipeline. What `hidden` and `logits` give is plain and
     whole on every rank. RunError for a model, or a weight, that cannot be divided.

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -129,7 +129,8 @@ class TorchEngine:
             self.scaler.load_state_dict(dict(found.scalars["loss_scale"]))
 
     def _forward(self, examples: Examples, share: float) -> tuple[Tensor, Tensor]:
-        losses: tuple[Tensor, Tensor] = (self.wrapped or self.step)(examples, share)
+        called = self.step if self.wrapped is None else self.wrapped  # a compiled module has no truth value
+        losses: tuple[Tensor, Tensor] = called(examples, share)
         return losses
 
     def _reducing(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - one process sums nothing
@@ -155,7 +156,7 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     model.to(place)
     recompute_activations(blocks(model), settings.activation_checkpointing)
     scale = settings.loss_scale
-    return single(
+    engine = single(
         model,
         recipe.optimizer(model),
         place,
@@ -168,6 +169,7 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
         settings.after_step,
         settings.objective.loss,
     )
+    return replace(engine, wrapped=torch.compile(engine.step)) if settings.compile else engine
 
 
 def single(
