@@ -7,7 +7,7 @@ optimizer/layers.0.norm.weight/step        also plain numbers, as tensors withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -58,10 +58,10 @@ def restore(found: Checkpoint, model: nn.Module, optimizer: Any, *, partial: boo
     states = _states(optimizer)
     saved = _saved_states(found)
     for name, weight in model.named_parameters():
-        if weight in states:
-            _restore_states(found, name, weight, states, saved.get(name, ()))
-        elif name in saved:
-            raise RunError(f"{found.path} is of another optimizer than this plan: this one has no state of `{name}`")
+        if name in saved:
+            _restore_states(found, name, weight, states.get(weight, {}), saved[name])
+        else:  # it never had a gradient, and nothing is kept for it before the first one
+            _forget(optimizer, weight)
 
 
 @torch.no_grad()
@@ -92,6 +92,11 @@ def _states(optimizer: Any) -> dict[Tensor, dict[str, Any]]:
     return {weight: state for part in _optimizers(optimizer) for weight, state in part.state.items()}
 
 
+def _forget(optimizer: Any, weight: Tensor) -> None:
+    for part in _optimizers(optimizer):
+        part.state.pop(weight, None)
+
+
 def _saved_states(found: Checkpoint) -> dict[str, tuple[str, ...]]:
     """Names of states by weight."""
     saved: dict[str, tuple[str, ...]] = {}
@@ -102,12 +107,8 @@ def _saved_states(found: Checkpoint) -> dict[str, tuple[str, ...]]:
 
 
 def _restore_states(
-    found: Checkpoint, name: str, weight: Tensor, states: Mapping[Tensor, dict[str, Any]], saved: tuple[str, ...]
+    found: Checkpoint, name: str, weight: Tensor, state: dict[str, Any], saved: tuple[str, ...]
 ) -> None:
-    state = states[weight]
-    if not saved:  # it never had a gradient, and a fresh optimizer keeps nothing for it
-        state.clear()
-        return
     fresh = {key for key, value in state.items() if value is not None}
     if fresh != set(saved):
         raise RunError(
