@@ -55,8 +55,27 @@ class Training:
     tokens_per_byte: float | None = None
     """Of the held-out texts; None where the loss is not one of each token after those before it."""
     saved: int | None = None
+    """Step of the last checkpoint on disk."""
     scorer: Scorer | None = None
     """The suites that are scored on the way."""
+    saver: checkpoint.Saver = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.recipe.settings
+        self.saver = checkpoint.Saver(
+            self.run.directory,
+            checkpoint.Keep(settings.keep_checkpoints, settings.keep_checkpoint_every),
+            self.engine.ranks,
+            self._saved,
+            asynchronous=settings.checkpoint_asynchronous,
+        )
+        self.saver.check_room(self._schedule, self.engine.pieces)
+
+    @property
+    def _schedule(self) -> checkpoint.Schedule:
+        """When it saves, and how much as the plan predicts it."""
+        settings, size = self.recipe.settings, self.run.entry.predictions.get("checkpoint_bytes")
+        return checkpoint.Schedule(settings.steps, settings.checkpoint_every, None if size is None else int(size))
 
     @property
     def _is_sampled(self) -> bool:
@@ -89,8 +108,7 @@ class Training:
                 continue
             self._after_step(progress, loss, norm, rate)
             asked = self.engine.ranks.agree(bool(stop_requests))
-            if self.step % self.recipe.settings.checkpoint_every == 0 or self.is_over or asked:
-                self._save()
+            self._keep(asked=asked)
             if asked and not self.is_over:
                 # Where only another process was asked, this one stops as it would have been asked to.
                 number = stop_requests[0] if stop_requests else signal.SIGTERM
@@ -226,12 +244,25 @@ class Training:
             )
         return self.text.decode(written[0].tolist())
 
+    def _keep(self, *, asked: bool) -> None:
+        """Try saving out after the first step, and save where it is time to, or where the run is to stop."""
+        self.saver.look()
+        settings = self.recipe.settings
+        if self.step == 1 and settings.checkpoint_canary and not self.is_over:
+            self.started += self.saver.try_out(self.engine.pieces(), self.engine.scalars(), self._schedule)
+        if self.step % settings.checkpoint_every == 0 or self.is_over or asked:
+            self._save()
+        if self.is_over or asked:
+            self.saver.wait()
+
     def _save(self) -> None:
         tokens = self.step * self.tokens_per_step
-        pieces, scalars = self.engine.pieces(), {**self.engine.scalars(), "watch": self.watch.scalars()}
-        keep, ranks = checkpoint.Keep(self.recipe.settings.keep_checkpoints), self.engine.ranks
-        done = checkpoint.save(self.run.directory, self.step, tokens, self.seconds, pieces, scalars, keep, ranks)
-        self.saved = self.step
+        scalars = {**self.engine.scalars(), "watch": self.watch.scalars()}
+        self.saver.save(self.step, tokens, self.seconds, self.engine.pieces(), scalars)
+
+    def _saved(self, done: checkpoint.Checkpoint) -> None:
+        """A checkpoint is on disk."""
+        self.saved = done.step
         path = done.path.relative_to(self.run.directory).as_posix()
         self.events.write("checkpoint", step=done.step, path=path, bytes=done.bytes, sha256=dict(done.sha256))
         self.events.sync()
@@ -247,6 +278,7 @@ class Training:
 
     def _rewind(self, rewind: Rewind, progress: TrainingProgress) -> None:
         """Go back to the newest checkpoint that is old enough, and leave out the batches around the spike."""
+        self.saver.wait()
         ranks, home, spike, counted = self.engine.ranks, self.run.directory, self.step + 1, self.watch.rollbacks
         found, _ = checkpoint.latest(home, ranks, before=rewind.before)
         if found is None:

@@ -71,6 +71,12 @@ class Pretraining:
     """What is predicted."""
     compile: bool = False
     """Whether torch.compile compiles the blocks."""
+    keep_checkpoint_every: int | None = None
+    """Steps: of each stretch of so many, the first checkpoint is kept for good."""
+    checkpoint_asynchronous: bool = False
+    """Whether files are written while training goes on."""
+    checkpoint_canary: bool = True
+    """Whether saving is tried out after the first step."""
     layout: Layout | None = None
     """How it is spread over processes; None is one process."""
 

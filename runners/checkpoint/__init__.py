@@ -13,6 +13,7 @@ never used: the one before it is.
 """
 
 from runners.checkpoint.adopting import adopt
+from runners.checkpoint.disk import Schedule
 from runners.checkpoint.folders import (
     FOLDER,
     Damaged,
@@ -28,6 +29,7 @@ from runners.checkpoint.index import StoredFile
 from runners.checkpoint.peers import Peers, join_peers
 from runners.checkpoint.piece import MODEL, OPTIMIZER, Piece, whole_piece
 from runners.checkpoint.reading import Checkpoint
+from runners.checkpoint.saver import Saver
 from runners.checkpoint.writing import WEIGHTS, State, save
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "Keep",
     "Peers",
     "Piece",
+    "Saver",
+    "Schedule",
     "State",
     "StoredFile",
     "adopt",

@@ -17,6 +17,8 @@ from runners.documents import file_hash
 from runners.errors import RunError
 
 FOLDER = "checkpoints"
+CANARY = "canary"
+"""Where saving is tried out."""
 _STEP = re.compile(r"(?:\.replaced-)?step-(\d+)")
 _OLD_STATE = "training_state.pt"
 
@@ -137,7 +139,7 @@ def remove_unfinished(run: Path) -> None:
         final = path.with_name(path.name.removeprefix(".replaced-"))
         if not final.exists():  # a kill between two renames
             path.rename(final)
-    for pattern in (".step-*", ".replaced-step-*", ".canary*"):
+    for pattern in (".step-*", ".replaced-step-*", CANARY, f".{CANARY}.*"):
         for path in home.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
 

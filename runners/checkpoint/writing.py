@@ -34,7 +34,7 @@ class State:
     step: int
     tokens: int
     seconds: float
-    pieces: tuple[Piece, ...]
+    pieces: Iterable[Piece]
     """What this rank writes."""
     scalars: Mapping[str, Any]
     """Plain values, the same on every rank."""
@@ -55,7 +55,7 @@ def save(
     Every rank has to call it. RunError, the same on every rank, when a rank could not write, or when the pieces of all
     ranks together are not each element once; what was written before is untouched then.
     """
-    return put(run, State(step, tokens, seconds, tuple(pieces), dict(scalars)), keep, join_peers(ranks))
+    return put(run, State(step, tokens, seconds, pieces, dict(scalars)), keep, join_peers(ranks))
 
 
 def put(run: Path, state: State, keep: Keep, peers: Peers) -> Checkpoint:
@@ -69,11 +69,12 @@ def put(run: Path, state: State, keep: Keep, peers: Peers) -> Checkpoint:
 
 def write_to(final: Path, state: State, peers: Peers) -> Checkpoint:
     """Write a checkpoint as the folder `final`, which takes the place of one that is there."""
-    groups = peers.each(lambda: {"groups": sorted(_grouped(state.pieces))})
+    held: dict[str, list[Piece]] = {}
+    groups = peers.each(lambda: {"groups": sorted(_group(state.pieces, held))})
     plan = peers.first(lambda: _begun(final, [one["groups"] for one in groups]))
     temporary, names = Path(plan["folder"]), plan["names"][peers.rank]
     try:
-        parts = peers.each(lambda: _write(temporary, state, names))
+        parts = peers.each(lambda: _write(temporary, state.step, held, names))
         peers.first(lambda: _finish(temporary, final, state, parts))
     except RunError:
         # What is half written counts for nothing, and on a full disk its space is needed.
@@ -95,8 +96,8 @@ def file_names(groups: Sequence[Sequence[str]]) -> list[dict[str, str]]:
     return names
 
 
-def _grouped(pieces: Sequence[Piece]) -> dict[str, list[Piece]]:
-    groups: dict[str, list[Piece]] = {}
+def _group(pieces: Iterable[Piece], groups: dict[str, list[Piece]]) -> Iterable[str]:
+    """Sort pieces by the file that they go to; the groups that there are."""
     for piece in pieces:
         if not piece.fits():
             raise RunError(f"a piece of `{piece.name}` at {piece.offset} of {piece.size} is not in {piece.shape}")
@@ -112,15 +113,15 @@ def _begun(final: Path, groups: list[list[str]]) -> Said:
     return {"folder": str(temporary), "names": file_names(groups)}
 
 
-def _write(folder: Path, state: State, names: Mapping[str, str]) -> Said:
+def _write(folder: Path, step: int, groups: Mapping[str, list[Piece]], names: Mapping[str, str]) -> Said:
     """Write this rank's files; what they are, and where each piece lies."""
     said: Said = {"files": {}, "pieces": []}
-    for group, pieces in _grouped(state.pieces).items():
+    for group, pieces in groups.items():
         path = folder / names[group]
         keyed = {piece.key(): piece for piece in pieces}
         if len(keyed) != len(pieces):
             raise RunError(f"two pieces of group `{group}` have the same place")
-        digest = _stream(path, keyed, state.step)
+        digest = _stream(path, keyed, step)
         said["files"][path.name] = {"bytes": path.stat().st_size, "sha256": digest}
         for key, piece in keyed.items():
             kind = str(piece.tensor.dtype).removeprefix("torch.")

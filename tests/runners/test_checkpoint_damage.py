@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from runners import checkpoint
 from runners.checkpoint import Piece
 from runners.checkpoint.index import Index, Unreadable
-from runners.checkpoint.writing import State as Written
 from runners.checkpoint.writing import _tensors, _write, file_names  # what each rank does, here one after the other
 
 FILES = (
@@ -35,8 +34,9 @@ def of_two_ranks(run: Path, step: int) -> Path:
     parts = []
     for rank in range(2):
         half = whole[2 * rank : 2 * rank + 2]
-        pieces = (Piece("model/a", (4, 2), (2 * rank, 0), half), Piece("optimizer/a/m", (4, 2), 4 * rank, half))
-        parts.append(_write(folder, Written(step, 0, 0.0, pieces, {}), names[rank]))
+        weights = Piece("model/a", (4, 2), (2 * rank, 0), half)
+        states = Piece("optimizer/a/m", (4, 2), 4 * rank, half)
+        parts.append(_write(folder, step, {"model": [weights], "optimizer": [states]}, names[rank]))
     files = {name: checkpoint.StoredFile(**file) for part in parts for name, file in part["files"].items()}
     tensors = _tensors([piece for part in parts for piece in part["pieces"]])
     index = Index(step, 0, 0.0, {"loss_scale": {"scale": 1.5}}, files, tensors)

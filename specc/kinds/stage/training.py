@@ -27,6 +27,15 @@ class CheckpointSpec(Node):
 
     every: Cadence = execution("Distance between checkpoints.", quantity("10%"))
     keep_last: int = execution("How many are kept.", 2, ge=1)
+    keep_every: Cadence | None = execution(
+        "Of each stretch of this length, the first checkpoint is kept for good; `null` keeps only the last ones.", None
+    )
+    asynchronous: bool = execution(
+        "Whether files are written while training goes on, from a copy of the state in host memory.", False
+    )
+    canary: bool = execution(
+        "Whether saving is tried out after the first step: saved, read back, compared bit for bit and deleted.", True
+    )
 
 
 class TrainingStage(Node):
@@ -135,6 +144,9 @@ class TrainingStage(Node):
             options={
                 "checkpoint_every": cadence_in_steps(self.checkpoint.every, steps),
                 "keep_checkpoints": self.checkpoint.keep_last,
+                "keep_checkpoint_every": _or_none(self.checkpoint.keep_every, steps),
+                "checkpoint_asynchronous": self.checkpoint.asynchronous,
+                "checkpoint_canary": self.checkpoint.canary,
                 "log_every": self.log_every.whole,
                 **options,
             },
@@ -274,6 +286,10 @@ def cadence_in_steps(cadence: Quantity, steps: int | None) -> int | None:
     if cadence.unit == "steps":
         return cadence.whole
     return None if steps is None else max(1, math.floor(cadence.amount * steps / 100))
+
+
+def _or_none(cadence: Quantity | None, steps: int | None) -> int | None:
+    return None if cadence is None else cadence_in_steps(cadence, steps)
 
 
 def _part_in_steps(part: Quantity, steps: int | None, tokens_per_step: Fraction) -> int:
