@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from specc.checks.adapters import check_targets
 from specc.checks.cluster import check_jobs
 from specc.checks.comparisons import check_idle_reference
-from specc.checks.durations import check_checkpoints, check_repetition, check_warmup
+from specc.checks.durations import check_checkpoints, check_kept_checkpoints, check_repetition, check_warmup
 from specc.checks.lowering import check_engines, check_filters, check_lowering, check_sources
 from specc.checks.optimizers import check_engine_rules, check_muon, check_own_rates, check_rules
 from specc.checks.parallelism import check_emitted, check_layouts
@@ -25,6 +25,7 @@ PlanCheck = Callable[[Plan], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     check_warmup,
     check_checkpoints,
+    check_kept_checkpoints,
     check_repetition,
     check_steps,
     check_rules,

@@ -59,6 +59,31 @@ def check_checkpoints(experiment: Experiment) -> Iterator[Finding]:
             )
 
 
+def check_kept_checkpoints(experiment: Experiment) -> Iterator[Finding]:
+    """Checkpoints that are to stay for good, more often than there are any or less often than the stage is long."""
+    for stage, work in _training(experiment):
+        kept, every = work.options.get("keep_checkpoint_every"), work.options["checkpoint_every"]
+        section = ("stages", stage.name, "checkpoint")
+        if kept is not None and every is not None and kept < every:
+            yield Finding(
+                "SPC330",
+                f"a checkpoint of each {kept:,} steps is to be kept, and they come every {every:,} steps",
+                (At((*section, "keep_every")), At((*section, "every"))),
+                ("every checkpoint is kept then, and none is more often written",),
+                help=f"use `keep_every: {every} steps`, or write checkpoints more often",
+                severity="warning",
+            )
+        elif kept is not None and work.steps is not None and kept > work.steps:
+            yield Finding(
+                "SPC331",
+                f"a checkpoint of each {kept:,} steps is to be kept, and the stage has {work.steps:,}",
+                (At((*section, "keep_every")), At(("stages", stage.name, "duration"))),
+                ("none is kept beside the last ones",),
+                help="leave `keep_every` out, or use `keep_every: 50%`",
+                severity="warning",
+            )
+
+
 def check_repetition(experiment: Experiment) -> Iterator[Finding]:
     """More passes over the data than are worth their price."""
     for stage, work in _training(experiment):
