@@ -79,7 +79,7 @@ def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
             _tidy(run, damaged, out)
         data = open_data(run, events, recipe.settings.data, ranks)
         before = facts.resident_memory()
-        engine = build(recipe, ranks, place, None if found is not None else _base(run, recipe.settings.base))
+        engine = build(recipe, ranks, place, None if found is not None else _base(run, recipe.settings.base, ranks))
         out.print(_headline(run, recipe.settings, engine))
         if found is not None:
             engine.restore(found)
@@ -88,7 +88,7 @@ def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
         if scoring is not None and quietly is not None:
             length = recipe.settings.context_length
             training.scorer = open_scorer(run, events, ranks, scoring, length, recipe.cache, quietly)
-        with TrainingProgress(out, recipe.settings.steps) as progress, stop_requests() as requests:
+        with TrainingProgress(out, recipe.settings.steps) as progress, stop_requests() as requests, training.saver:
             training.run_loop(progress, requests)
         training.measure(engine.parameters, before)
         events.write(
@@ -105,13 +105,13 @@ def _tidy(run: Run, damaged: tuple[checkpoint.Damaged, ...], out: Console) -> No
     checkpoint.remove_unfinished(run.directory)
 
 
-def _base(run: Run, stage: str | None) -> checkpoint.Checkpoint | None:
+def _base(run: Run, stage: str | None, ranks: Ranks) -> checkpoint.Checkpoint | None:
     """The checkpoint that the stage starts from, where it is another stage's."""
     if stage is None:
         return None
     if stage not in run.upstream:
         raise RunError(f"the run of stage `{stage}` is not given; add `--from {stage}=RUN_DIR`")
-    return checkpoint.required(run.upstream[stage])
+    return checkpoint.required(run.upstream[stage], ranks)
 
 
 def _headline(run: Run, settings: Pretraining, engine: Engine) -> str:

@@ -135,12 +135,11 @@ def set_aside(damaged: Damaged) -> Path:
 def remove_unfinished(run: Path) -> None:
     """Delete what a kill left half written. Only the writer of the run may call this, and of its ranks the first."""
     home = run / FOLDER
-    for path in home.glob(".replaced-step-*"):
-        final = path.with_name(path.name.removeprefix(".replaced-"))
-        if not final.exists():  # a kill between two renames
-            path.rename(final)
     for pattern in (".step-*", ".replaced-step-*", CANARY, f".{CANARY}.*"):
         for path in home.glob(pattern):
+            # A kill between two renames leaves the old checkpoint of a step in no place but this.
+            if path == replaced(folder_of(run, step_of(path))) and not folder_of(run, step_of(path)).exists():
+                continue
             shutil.rmtree(path, ignore_errors=True)
 
 

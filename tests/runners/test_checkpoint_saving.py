@@ -69,6 +69,14 @@ def test_looking_does_not_wait(tmp_path: Path) -> None:
     assert [one.step for one in reported] == [1]
 
 
+def test_a_run_that_fails_reports_what_it_was_saving(tmp_path: Path) -> None:
+    reported: list[Checkpoint] = []
+    with pytest.raises(RunError, match="the loss is nan"), saver(tmp_path, reported) as saving:
+        saving.save(1, 0, 0.0, [whole_piece("model/a", torch.zeros(1 << 20))], {})
+        raise RunError("the loss is nan")
+    assert [one.step for one in reported] == [1]
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_run_that_saves_meanwhile_ends_with_the_same_bits(experiment: Experiment, asynchronous: bool) -> None:
     """And its events say where each checkpoint lies, once it lies there."""
