@@ -56,6 +56,7 @@ class Training:
     """Of the held-out texts; None where the loss is not one of each token after those before it."""
     saved: int | None = None
     """Step of the last checkpoint on disk."""
+    saved_bytes: int | None = None
     scorer: Scorer | None = None
     """The suites that are scored on the way."""
     saver: checkpoint.Saver = field(init=False)
@@ -140,6 +141,8 @@ class Training:
         measured: dict[str, float] = {"parameters": parameters, "duration_s": self.seconds}
         memory = facts.peak_memory(self.engine.device, memory_before)
         measured["memory_bytes"] = self.engine.ranks.largest(memory)
+        if self.saved_bytes is not None:
+            measured["checkpoint_bytes"] = self.saved_bytes
         if self.durations:
             measured["step_time_s"] = median(self.durations)
             measured["tokens_per_second"] = self.tokens_per_step / measured["step_time_s"]
@@ -262,7 +265,7 @@ class Training:
 
     def _saved(self, done: checkpoint.Checkpoint) -> None:
         """A checkpoint is on disk."""
-        self.saved = done.step
+        self.saved, self.saved_bytes = done.step, done.bytes
         path = done.path.relative_to(self.run.directory).as_posix()
         self.events.write("checkpoint", step=done.step, path=path, bytes=done.bytes, sha256=dict(done.sha256))
         self.events.sync()

@@ -22,8 +22,8 @@ def try_out(run: Path, state: State, peers: Peers) -> int:
     held = State(state.step, state.tokens, state.seconds, tuple(state.pieces), state.scalars)
     place = run / FOLDER / CANARY
     written = write_to(place, held, peers)
+    size = written.bytes  # before rank 0 deletes it
     peers.each(lambda: _compare(written, held))
-    size = written.bytes
     peers.first(lambda: _removed(place))
     return size
 

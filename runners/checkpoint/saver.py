@@ -40,6 +40,17 @@ class Saver:
         self._under_way: Future[Checkpoint] | None = None
         self._buffers: dict[str, Tensor] = {}
 
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A run that fails for another reason still reports what it was saving."""
+        if isinstance(error, RunError):
+            with suppress(RunError):
+                self.wait()
+
     def save(self, step: int, tokens: int, seconds: float, pieces: Iterable[Piece], scalars: Mapping[str, Any]) -> None:
         """Write a checkpoint, or begin to; the one before it is on disk when this returns. RunError when it failed."""
         self.wait()

@@ -55,6 +55,7 @@ def predictions(stage: StagePlan, parameters: int | None = None) -> dict[str, fl
         "tokens_per_second": per_second,
         "duration_s": stage.duration_s,
         "memory_bytes": stage.memory.total if stage.memory else None,
+        "checkpoint_bytes": stage.checkpoint_bytes,
         "parameters": parameters,
         "cost_usd": stage.cost_usd,
     }

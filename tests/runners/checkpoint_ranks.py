@@ -18,8 +18,10 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from runners import checkpoint
-from runners.checkpoint import Keep, Piece, optimizer_state, whole_piece
+from runners.checkpoint import Keep, Piece, Saver, Schedule, optimizer_state, whole_piece
 from runners.errors import RunError
+from runners.layout import Layout
+from runners.ranks import join
 
 
 class Network(nn.Module):
@@ -161,6 +163,45 @@ def failing(folder: Path, ranks: SimpleNamespace) -> None:
     assert [one.reason for one in damaged] == ["weights-00002-of-00002.safetensors is not as it was written"]
 
 
+def meanwhile(folder: Path, layout: Layout) -> None:
+    """Threads write while the ranks go on summing; what happened is known on all of them in the same step."""
+    ranks = join(layout)
+    weight, reported = torch.ones(1 << 20), list[int]()
+    saver = Saver(folder, Keep(2), ranks, lambda done: reported.append(done.step), asynchronous=True)
+    half = len(weight) // 2
+
+    def pieces(kind: torch.dtype = torch.float32) -> list[Piece]:
+        return [Piece("model/a", (2 * half,), ranks.rank * half, weight[ranks.rank * half :][:half].to(kind))]
+
+    assert saver.try_out(pieces(), {}, Schedule(100, 10, None)) > 0
+    saver.check_room(Schedule(100, 10, None), pieces)
+    for step in range(1, 41):
+        weight += 1
+        dist.all_reduce(torch.ones(1000))
+        saver.look()
+        told = [torch.zeros(1, dtype=torch.int64) for _ in range(2)]
+        dist.all_gather(told, torch.tensor([len(reported)]))
+        assert told[0] == told[1], step
+        if step % 10 == 0:
+            saver.save(step, 0, 0.0, pieces(), {})
+    saver.wait()
+    assert reported == [10, 20, 30, 40]
+    found, _ = checkpoint.latest(folder, ranks)
+    assert found is not None
+    assert found.tensor("model/a").unique().tolist() == [41.0]
+    saver.save(50, 0, 0.0, pieces(torch.complex64 if ranks.rank == 1 else torch.float32), {})
+    for _ in range(10_000):
+        dist.all_reduce(torch.ones(10))
+        try:
+            saver.look()
+        except RunError as error:
+            assert "rank 1: weights-00002-of-00002.safetensors: no file holds" in str(error), str(error)
+            break
+    else:
+        raise AssertionError("no error was told")
+    dist.all_reduce(torch.ones(10))
+
+
 def lost(folder: Path, ranks: SimpleNamespace) -> None:
     """One rank dies while the others write."""
     peers = checkpoint.join_peers(ranks)
@@ -178,7 +219,10 @@ def main() -> None:
     scene, folder = sys.argv[1], Path(sys.argv[2])
     dist.init_process_group("gloo")
     ranks = SimpleNamespace(rank=dist.get_rank(), size=dist.get_world_size())
-    {"relayout": relayout, "failing": failing, "lost": lost}[scene](folder, ranks)
+    if scene == "meanwhile":
+        meanwhile(folder, Layout(shard=2))
+    else:
+        {"relayout": relayout, "failing": failing, "lost": lost}[scene](folder, ranks)
     dist.barrier()
     dist.destroy_process_group()
 

@@ -52,6 +52,10 @@ def test_what_one_rank_cannot_write_all_refuse_and_what_is_damaged_is_so_for_all
     ends_well(together("failing", tmp_path, 2))
 
 
+def test_threads_of_all_ranks_write_while_the_ranks_go_on(tmp_path: Path) -> None:
+    ends_well(together("meanwhile", tmp_path, 2))
+
+
 def test_a_rank_that_dies_ends_the_others_with_a_plain_error(tmp_path: Path) -> None:
     assert [code for code, _ in together("lost", tmp_path, 2)] == [0, 9]
     assert (tmp_path / "said").read_text().startswith("another rank was lost over a checkpoint")

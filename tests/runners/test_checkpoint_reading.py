@@ -160,3 +160,23 @@ def test_an_index_reads_back_what_it_wrote(scalars: dict[str, Any], seconds: flo
     index = Index(7, 8, seconds, scalars, {}, {})
     assert Index.from_bytes(index.to_bytes()) == index
     assert json.loads(index.to_bytes())["scalars"] == scalars
+
+
+def test_weights_in_several_files_are_read_as_those_of_one(tmp_path: Path) -> None:
+    """What an export reads, tensor by tensor; and what an evaluation gives its model."""
+    whole = {"a": torch.arange(12.0).view(3, 4), "b": torch.arange(5).bfloat16()}
+    flat = [Piece("model/a", (3, 4), at, whole["a"].view(-1)[at : at + 6]) for at in (0, 6)]
+    pieces = [*flat, checkpoint.whole_piece("model/b", whole["b"]), checkpoint.whole_piece("optimizer/a/m", whole["a"])]
+    stored = checkpoint.save(tmp_path, 1, 0, 0.0, pieces, {}, Keep()).stored()
+    assert {name: (entry.shape, entry.dtype) for name, entry in stored.entries.items()} == {
+        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in whole.items()
+    }
+    assert all(torch.equal(stored.read(name), tensor) for name, tensor in whole.items())
+    model = torch.nn.ParameterDict(
+        {name: torch.zeros_like(tensor, dtype=torch.float32) for name, tensor in whole.items()}
+    )
+    checkpoint.required(tmp_path).load_into(model)
+    assert torch.equal(model["a"], whole["a"])
+    assert torch.equal(model["b"], whole["b"].float())
+    with pytest.raises(RunError, match="is of another model than this plan"):
+        checkpoint.required(tmp_path).load_into(torch.nn.Linear(2, 2))
