@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runners import eight_bit, lion
 from runners.errors import RunError
 from runners.init import choose
 
@@ -66,7 +67,81 @@ class Muon:
         return torch.optim.Muon(groups, lr=0.0)
 
 
-Rules = Sequence[tuple[str, AdamW | Muon]]
+@dataclass(frozen=True)
+class AdamW8bit:
+    """AdamW with moments of 8 bits (Dettmers et al. 2022, arXiv:2110.02861); those of vectors stay in fp32."""
+
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    scale: float = 1.0
+    """Times the learning rate of the schedule."""
+
+    def groups(self, matrices: list[Tensor], vectors: list[Tensor]) -> list[Group]:
+        """Matrices, then vectors, those that there are."""
+        same = {"scale": self.scale, "betas": self.betas, "eps": self.eps}
+        split = ((matrices, self.weight_decay, True), (vectors, 0.0, False))
+        return [{"params": some, "weight_decay": decay, "narrow": n, **same} for some, decay, n in split if some]
+
+    @staticmethod
+    def build(groups: list[Group]) -> torch.optim.Optimizer:
+        """The learning rate is set before each step."""
+        return eight_bit.AdamW8bit(groups)
+
+
+@dataclass(frozen=True)
+class Lion:
+    """Lion (Chen et al. 2023, arXiv:2302.06675); `weight_decay` is for matrices, vectors do not decay."""
+
+    betas: tuple[float, float]
+    weight_decay: float
+    scale: float = 1.0
+    """Times the learning rate of the schedule."""
+
+    def groups(self, matrices: list[Tensor], vectors: list[Tensor]) -> list[Group]:
+        """Matrices, then vectors, those that there are."""
+        same = {"scale": self.scale, "betas": self.betas}
+        split = ((matrices, self.weight_decay), (vectors, 0.0))
+        return [{"params": some, "weight_decay": decay, **same} for some, decay in split if some]
+
+    @staticmethod
+    def build(groups: list[Group]) -> torch.optim.Optimizer:
+        """The learning rate is set before each step."""
+        return lion.Lion(groups)
+
+
+@dataclass(frozen=True)
+class Adafactor:
+    """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235) as PyTorch has it: in step t a weight moves by
+    max(min_scale, its root mean square) x min(learning rate, 1 / sqrt(t)); vectors do not decay.
+    """
+
+    beta2_decay: float
+    """beta2 of step t is 1 - t^-beta2_decay."""
+    eps: float
+    """Least root of a second moment."""
+    clip_threshold: float
+    """Root mean square that an update is scaled down to."""
+    min_scale: float
+    weight_decay: float
+    scale: float = 1.0
+    """Times the learning rate of the schedule."""
+
+    def groups(self, matrices: list[Tensor], vectors: list[Tensor]) -> list[Group]:
+        """Matrices, then vectors, those that there are."""
+        same = {"scale": self.scale, "beta2_decay": -self.beta2_decay, "d": self.clip_threshold}
+        more = {"eps": (self.eps, self.min_scale)}
+        split = ((matrices, self.weight_decay), (vectors, 0.0))
+        return [{"params": some, "weight_decay": decay, **same, **more} for some, decay in split if some]
+
+    @staticmethod
+    def build(groups: list[Group]) -> torch.optim.Optimizer:
+        """The learning rate is set before each step."""
+        return torch.optim.Adafactor(groups, lr=0.0)
+
+
+Settings = AdamW | AdamW8bit | Lion | Adafactor | Muon
+Rules = Sequence[tuple[str, Settings]]
 """Patterns over names in order; the first that matches a weight decides."""
 
 
@@ -116,7 +191,7 @@ def optimizers(model: nn.Module, rules: Rules, stacked: tuple[str, ...] = ()) ->
     for name, weight in model.named_parameters():
         is_vector = weight.dim() < 2 or name.endswith(stacked)
         taken[choose(patterns, name)][is_vector].append(weight)
-    groups: dict[type[AdamW | Muon], list[Group]] = {}
+    groups: dict[type[Settings], list[Group]] = {}
     for (matrices, vectors), (pattern, settings) in zip(taken, rules, strict=True):
         if matrices or vectors:
             groups.setdefault(type(settings), []).extend(settings.groups(matrices, vectors))

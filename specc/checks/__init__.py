@@ -7,7 +7,7 @@ from specc.checks.cluster import check_jobs
 from specc.checks.comparisons import check_idle_reference
 from specc.checks.durations import check_checkpoints, check_kept_checkpoints, check_repetition, check_warmup
 from specc.checks.lowering import check_engines, check_filters, check_lowering, check_sources
-from specc.checks.optimizers import check_engine_rules, check_muon, check_own_rates, check_rules
+from specc.checks.optimizers import check_engine_rules, check_muon, check_own_rates, check_relative_steps, check_rules
 from specc.checks.parallelism import check_emitted, check_layouts
 from specc.checks.training import (
     check_betas,
@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     check_rules,
     check_muon,
     check_own_rates,
+    check_relative_steps,
     check_betas,
     check_rates,
     check_cadences,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from math import ceil
 
 from specc.diagnostics import At, Finding
 from specc.diagnostics.diagnostic import Path
@@ -62,6 +63,26 @@ def check_own_rates(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
+def check_relative_steps(experiment: Experiment) -> Iterator[Finding]:
+    """A learning rate of Adafactor that its own limit overtakes within the stage."""
+    for stage, work in _with_rules(experiment):
+        last = len(work.rules) - 1
+        for index, rule in enumerate(work.rules):
+            peak = rule.optimizer.fields["learning_rate"]
+            reached = ceil(peak**-2)
+            if rule.optimizer.fields["kind"] != "adafactor" or work.steps is None or reached >= work.steps:
+                continue
+            own: Path = ("learning_rate",) if index == last else ("rules", index, "optimizer", "learning_rate")
+            limit = "Adafactor moves by at most 1 / sqrt(step)"
+            yield Finding(
+                "SPC340",
+                f"from step {reached:,} of {work.steps:,} on, {limit}, below {peak:g}",
+                (At(_at(stage, *own)), At(("stages", stage.name, "duration"))),
+                ("a relative step is the smaller of both (Shazeer and Stern 2018, arXiv:1804.04235, algorithm 5)",),
+                severity="note",
+            )
+
+
 def check_engine_rules(plan: Plan) -> Iterator[Finding]:
     """Rules that the configuration of an engine has no words for."""
     for stage, work in _with_rules(plan.experiment):
@@ -78,10 +99,10 @@ def check_engine_rules(plan: Plan) -> Iterator[Finding]:
 
 
 def _with_rules(experiment: Experiment) -> Iterator[tuple[Stage, Training]]:
-    """Stages with more than one AdamW for everything."""
+    """Stages with more, or other, than one AdamW for everything."""
     for stage in experiment.stages:
         work = stage.work
-        if isinstance(work, Training) and (len(work.rules) > 1 or _for_matrices(work.optimizer)):
+        if isinstance(work, Training) and (len(work.rules) > 1 or work.optimizer.fields["kind"] != "adamw"):
             yield stage, work
 
 

@@ -26,6 +26,8 @@ _FAR_ABOVE = 20
 """Times GPT-3's rate: what is beyond is a slip of the exponent. Small models train at up to ten times it."""
 _LONG_AVERAGE = 100
 """Steps; a shorter memory than this is never called too long: short runs are made to try things out."""
+_ADAM = ("adamw", "adamw_8bit")
+"""Kinds whose learning rate and second moment are Adam's."""
 _BETAS = (0.999, 0.99, 0.98, 0.95, 0.9)
 _USUAL_LOG = 10
 """Steps between reports where the user says nothing."""
@@ -66,7 +68,9 @@ def check_betas(experiment: Experiment) -> Iterator[Finding]:
     """A second moment that averages over more steps than there are, or over fewer than the first."""
     for stage, work in _training(experiment):
         for rule, at in _distinct(stage, work):
-            first, beta = rule.optimizer.fields.get("betas", (0.0, 0.0))
+            if rule.optimizer.fields["kind"] not in _ADAM:
+                continue
+            first, beta = rule.optimizer.fields["betas"]
             if beta < first:
                 yield Finding(
                     "SPC320",
@@ -101,7 +105,7 @@ def check_rates(experiment: Experiment) -> Iterator[Finding]:
             continue
         for rule, at in _distinct(stage, work):
             peak = rule.optimizer.fields.get("learning_rate", 0.0)
-            if rule.optimizer.fields.get("kind") == "adamw" and peak > _FAR_ABOVE * rate:
+            if rule.optimizer.fields.get("kind") in _ADAM and peak > _FAR_ABOVE * rate:
                 source = "Brown et al. 2020, arXiv:2005.14165, table 2.1"
                 yield Finding(
                     "SPC316",

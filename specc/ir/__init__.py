@@ -1,6 +1,16 @@
 """What a spec means, without a word of how it was written. Frozen dataclasses on the standard library alone."""
 
-from specc.ir.component import Component, Dimension, Expression, Initialisation, Regulation, Saved, Weight
+from specc.ir.component import (
+    ActsOn,
+    Component,
+    Dimension,
+    Expression,
+    Initialisation,
+    Regulation,
+    Saved,
+    States,
+    Weight,
+)
 from specc.ir.derivation import Derivation, Input
 from specc.ir.experiment import (
     Dataset,
@@ -23,6 +33,7 @@ from specc.ir.plan import Cluster, Device, Layout, Memory, Partition, Plan, Reje
 from specc.ir.verify import BrokenIrError, check_experiment, check_plan, verify
 
 __all__ = [
+    "ActsOn",
     "BrokenIrError",
     "Cluster",
     "Component",
@@ -53,6 +64,7 @@ __all__ = [
     "Stack",
     "Stage",
     "StagePlan",
+    "States",
     "Suite",
     "Task",
     "Tokenizer",

@@ -65,6 +65,42 @@ class Weight:
         return math.prod(self.sizes)
 
 
+ActsOn = Literal["elements", "rows", "matrices"]
+"""What an optimizer treats together: it is right on any shard, on shards of whole rows (axis 0), on whole matrices."""
+
+
+@dataclass(frozen=True)
+class States:
+    """Bytes that an optimizer keeps beside a weight."""
+
+    per_parameter: int = 0
+    """Of a matrix, as the other figures."""
+    per_row: int = 0
+    per_column: int = 0
+    """Rows and columns are the last two axes; a tensor of several matrices has those of each."""
+    per_block: int = 0
+    block: int = 256
+    """Elements of a block; none reaches over the end of a row."""
+    per_vector_element: int = 0
+    by_axes: bool = False
+    """Whether stacked vectors are a matrix here, as two axes make one."""
+
+    def of(self, weight: Weight) -> int:
+        """Bytes beside one weight."""
+        if len(weight.sizes) < 2 if self.by_axes else weight.is_vector:
+            return self.per_vector_element * weight.count
+        *_, rows, columns = weight.sizes
+        lines, blocks = weight.count // columns, -(-columns // self.block)
+        each = self.per_row * lines + self.per_column * (weight.count // rows) + self.per_block * lines * blocks
+        return self.per_parameter * weight.count + each
+
+    @property
+    def is_even(self) -> bool:
+        """Whether every parameter has the same, whatever the shape of its weight."""
+        shaped = self.per_row or self.per_column or self.per_block
+        return not shaped and self.per_parameter == self.per_vector_element
+
+
 @dataclass(frozen=True)
 class Saved:
     """Values that a component keeps from its forward pass for its backward pass.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from specc.ir.component import Component, Weight
+from specc.ir.component import ActsOn, Component, Weight
 from specc.ir.model import Model
 
 Effect = Literal["identity", "numerics", "execution", "annotation"]
@@ -157,6 +157,17 @@ class Training:
     def trained(self, model: Model) -> tuple[Weight, ...]:
         """The weights that get a gradient: the adapter's where there is one."""
         return tuple(model.weights()) if self.adapter is None else self.adapter.weights
+
+    @property
+    def optimizers(self) -> tuple[Component, ...]:
+        """Every optimizer that takes weights, that of the stage last."""
+        return tuple(rule.optimizer for rule in self.rules) or (self.optimizer,)
+
+    @property
+    def shards(self) -> ActsOn:
+        """What a rank must hold whole of a weight for its optimizer to be right: the most that any of them asks."""
+        asked = {optimizer.values.get("acts_on", "elements") for optimizer in self.optimizers}
+        return next(part for part in ("matrices", "rows", "elements") if part in asked)
 
     def optimizer_of(self, name: str) -> Component:
         """What optimises the weight of that name."""

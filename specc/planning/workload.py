@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from specc.ir.component import Component
+from specc.ir.component import Component, States
 from specc.ir.experiment import Training
 from specc.ir.model import Layer, Model
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes of one value by precision."""
 
-ADAM_STATE_BYTES = 8
+ADAM_STATES = States(per_parameter=8, per_vector_element=8)
 """Two fp32 moments (Kingma & Ba 2015), where the optimizer's component does not say."""
 
 
@@ -276,13 +276,15 @@ def _inside(layers: Iterable[Layer]) -> Iterator[Component]:
 
 
 def _state_bytes(model: Model, training: Training) -> Fraction:
-    """Rules may give weights to optimizers that keep more or less of each."""
-    if len({_bytes_each(rule.optimizer) for rule in training.rules}) <= 1:
-        return Fraction(_bytes_each(training.optimizer))
+    """Rules may give weights to optimizers that keep more or less of each, and some keep a number a row."""
+    kept = {_states(rule.optimizer) for rule in training.rules} or {_states(training.optimizer)}
+    if len(kept) == 1 and (only := kept.pop()).is_even:
+        return Fraction(only.per_parameter)
     trained = training.trained(model)
-    total = sum(weight.count * _bytes_each(training.optimizer_of(weight.name)) for weight in trained)
+    total = sum(_states(training.optimizer_of(weight.name)).of(weight) for weight in trained)
     return Fraction(total, sum(weight.count for weight in trained))
 
 
-def _bytes_each(optimizer: Component) -> int:
-    return int(optimizer.values.get("state_bytes_per_parameter", ADAM_STATE_BYTES))
+def _states(optimizer: Component) -> States:
+    states: States = optimizer.values.get("states", ADAM_STATES)
+    return states

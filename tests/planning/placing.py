@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from specc.ir.component import Component, Dimension, Initialisation, Saved, Weight
+from specc.ir.component import Component, Dimension, Initialisation, Saved, States, Weight
 from specc.ir.experiment import Evaluation, Experiment, Export, Requested, Stage, Tokenizer, Training
 from specc.ir.model import Layer, Model
 from specc.ir.plan import Cluster
 from specc.planning import device
 
 INIT = Initialisation("normal", 0.02)
-ADAMW = Component("optimizer/adamw", values=MappingProxyType({"state_bytes_per_parameter": 8}))
+ADAMW = Component("optimizer/adamw", values=MappingProxyType({"states": States(per_parameter=8, per_vector_element=8)}))
 
 
 def weight(name: str, *sizes: int, split: int | None = None) -> Weight:

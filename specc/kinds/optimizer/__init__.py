@@ -4,8 +4,11 @@ from typing import Annotated
 
 from pydantic import Discriminator
 
+from specc.kinds.optimizer.adafactor import Adafactor
 from specc.kinds.optimizer.adamw import AdamW
+from specc.kinds.optimizer.adamw_8bit import AdamW8bit
+from specc.kinds.optimizer.lion import Lion
 from specc.kinds.optimizer.muon import Muon
 
-OPTIMIZER = (AdamW, Muon)
-Optimizer = Annotated[AdamW | Muon, Discriminator("kind")]
+OPTIMIZER = (AdamW, AdamW8bit, Lion, Adafactor, Muon)
+Optimizer = Annotated[AdamW | AdamW8bit | Lion | Adafactor | Muon, Discriminator("kind")]

@@ -8,7 +8,7 @@ from fractions import Fraction
 from specc import ir
 from specc.diagnostics import At, Finding
 from specc.diagnostics.diagnostic import Path
-from specc.kinds.optimizer.plain import PlainAdamW, PlainMuon, RuleOptimizer
+from specc.kinds.optimizer.plain import PlainOptimizer, RuleOptimizer
 from specc.spec.base import Node, identity, section
 from specc.spec.quantities import LearningRateScale, quantity
 
@@ -24,7 +24,7 @@ class RuleSpec(Node):
     optimizer: RuleOptimizer | None = section("Their optimizer; `null` is that of the stage.", None)
 
 
-def lower_rules(base: PlainAdamW | PlainMuon, rules: tuple[RuleSpec, ...]) -> tuple[ir.OptimizerRule, ...]:
+def lower_rules(base: PlainOptimizer, rules: tuple[RuleSpec, ...]) -> tuple[ir.OptimizerRule, ...]:
     """The rules in order, and last what holds for every other weight; scales are relative to the rate of `base`."""
     peak = Fraction(str(base.learning_rate))
     lowered = []
