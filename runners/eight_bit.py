@@ -22,8 +22,8 @@ class AdamW8bit(torch.optim.Optimizer):
 
     A step decodes the moments, computes in fp32, and encodes them again; the update itself sees the moments before they
     are rounded. The state of a matrix: `exp_avg` and `exp_avg_sq`, uint8 of its shape, and their scales, fp32
-    [..., ceil(columns / 256)]. No block reaches over the end of a row, so that a shard of whole rows moves as it would in
-    the whole. Groups with `narrow` False, those of vectors, keep fp32.
+    [..., ceil(columns / 256)]. No block reaches over the end of a row, so that a shard of whole rows moves as in the
+    whole. Groups with `narrow` False, those of vectors, keep fp32.
     """
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from runners.objective.masked import Masked
 from runners.objective.multi_token import MultiToken
 from runners.objective.prefix import Prefix
 from runners.objective.span_corruption import SpanCorruption
+from runners.objective.token_loss import TokenLoss
 from runners.objective.ul2 import PrefixDenoiser, SpanDenoiser, Ul2, Ul2Decoder
 
 __all__ = (
@@ -21,6 +22,7 @@ __all__ = (
     "PrefixDenoiser",
     "SpanCorruption",
     "SpanDenoiser",
+    "TokenLoss",
     "Ul2",
     "Ul2Decoder",
     "training_examples",

@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from runners.objective.draws import Draws
-from runners.objective.examples import Examples, next_token, summed_loss
+from runners.objective.examples import Examples, next_token
+from runners.objective.token_loss import PLAIN, TokenLoss
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,6 @@ class Causal:
         del draws
         return next_token(rows)
 
-    def loss(self, model: nn.Module, examples: Examples) -> Tensor:
+    def loss(self, model: nn.Module, examples: Examples, by: TokenLoss = PLAIN) -> Tensor:
         """Sum over all tokens, nats."""
-        return summed_loss(model, examples)
+        return by.summed(model, examples)

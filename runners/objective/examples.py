@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from runners.objective.draws import Draws
+
+if TYPE_CHECKING:
+    from runners.objective.token_loss import TokenLoss
 
 IGNORE = -100
 """A target that does not count: what PyTorch's cross-entropy ignores unless it is told otherwise."""
@@ -71,8 +74,8 @@ class Objective(Protocol):
     def examples(self, rows: Tensor, draws: Sequence[Draws]) -> Examples:
         """Inputs and targets of int64 [B, window + 1]; one `Draws` a row."""
 
-    def loss(self, model: nn.Module, examples: Examples) -> Tensor:
-        """Sum of the training loss over the targets, nats."""
+    def loss(self, model: nn.Module, examples: Examples, by: TokenLoss) -> Tensor:
+        """Sum of the loss over the targets, nats: that of training while the model trains."""
 
 
 def training_examples(objective: Objective, rows: Tensor, seed: int, first: int) -> Examples:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from runners.objective.draws import Draws
-from runners.objective.examples import IGNORE, Examples, counted, summed_loss
+from runners.objective.examples import IGNORE, Examples, counted
+from runners.objective.token_loss import PLAIN, TokenLoss
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Masked:
         ids, targets = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
         return Examples(ids, targets, counted(targets))
 
-    def loss(self, model: nn.Module, examples: Examples) -> Tensor:
+    def loss(self, model: nn.Module, examples: Examples, by: TokenLoss = PLAIN) -> Tensor:
         """Sum over the tokens to be recovered, nats."""
-        return summed_loss(model, examples)
+        return by.summed(model, examples)
 
     def _row(self, tokens: np.ndarray, draw: Draws) -> tuple[np.ndarray, np.ndarray]:
         candidates = np.flatnonzero(tokens < self.text_ids)

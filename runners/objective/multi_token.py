@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from runners.objective.draws import Draws
 from runners.objective.examples import IGNORE, Examples, next_token
+from runners.objective.token_loss import PLAIN, TokenLoss
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,15 @@ class MultiToken:
             targets[:, : targets.shape[1] - depth, depth] = rows[:, 1 + depth :]
         return Examples(plain.ids, targets, plain.count)
 
-    def loss(self, model: Any, examples: Examples) -> Tensor:
-        """Weighted sum over all depths while training; of the next token alone otherwise, as for any other model."""
+    def loss(self, model: Any, examples: Examples, by: TokenLoss = PLAIN) -> Tensor:
+        """Weighted sum over all depths while training; of the next token alone otherwise, as for any other model.
+
+        Every depth has its logits, all of them: `by.chunk` does nothing here.
+        """
         if not model.training:
-            return _cross_entropy(model(examples.ids), examples.targets[..., 0])
+            return by.of(model(examples.ids), examples.targets[..., 0], training=False)
         losses = [
-            weight * _cross_entropy(logits, examples.targets[..., depth])
+            weight * by.of(logits, examples.targets[..., depth], training=True)
             for depth, (weight, logits) in enumerate(zip(self.weights, model.predict(examples.ids), strict=True))
         ]
         return torch.stack(losses).sum()
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from runners.objective.draws import Draws
-from runners.objective.examples import IGNORE, Examples, counted, next_token, summed_loss
+from runners.objective.examples import IGNORE, Examples, counted, next_token
+from runners.objective.token_loss import PLAIN, TokenLoss
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Prefix:
         prefix_B = torch.tensor(lengths)
         return after_prefix(rows, prefix_B)
 
-    def loss(self, model: nn.Module, examples: Examples) -> Tensor:
+    def loss(self, model: nn.Module, examples: Examples, by: TokenLoss = PLAIN) -> Tensor:
         """Sum over the tokens after the prefixes, nats."""
-        return summed_loss(model, examples)
+        return by.summed(model, examples)
 
 
 def after_prefix(rows: Tensor, prefix_B: Tensor) -> Examples:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from runners.objective.draws import Draws
-from runners.objective.examples import Examples, summed_loss
+from runners.objective.examples import Examples
+from runners.objective.token_loss import PLAIN, TokenLoss
 from runners.objective.noise import Sentinels, Spans, with_sentinels
 
 
@@ -50,9 +51,9 @@ class SpanCorruption:
         )
         return Examples(ids, targets, targets.numel(), {"decoder_ids_BT": shifted(targets, self.end)})
 
-    def loss(self, model: nn.Module, examples: Examples) -> Tensor:
+    def loss(self, model: nn.Module, examples: Examples, by: TokenLoss = PLAIN) -> Tensor:
         """Sum over sentinels, hidden tokens and the end, nats."""
-        return summed_loss(model, examples)
+        return by.summed(model, examples)
 
 
 def denoising(tokens: np.ndarray, spans: Spans, sentinels: Sentinels, draw: Draws) -> tuple[np.ndarray, np.ndarray]:

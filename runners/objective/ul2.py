@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from runners.objective.draws import Draws
-from runners.objective.examples import IGNORE, Examples, counted, summed_loss
+from runners.objective.examples import IGNORE, Examples, counted
+from runners.objective.token_loss import PLAIN, TokenLoss
 from runners.objective.noise import Sentinels, Spans
 from runners.objective.prefix import after_prefix
 from runners.objective.span_corruption import denoising, shifted
@@ -93,9 +94,9 @@ class Ul2:
         more = {"decoder_ids_BT": read, "attended_BT": torch.from_numpy(attended)}
         return Examples(torch.from_numpy(ids), wanted, counted(wanted), more)
 
-    def loss(self, model: nn.Module, examples: Examples) -> Tensor:
+    def loss(self, model: nn.Module, examples: Examples, by: TokenLoss = PLAIN) -> Tensor:
         """Sum over what is asked for, nats."""
-        return summed_loss(model, examples)
+        return by.summed(model, examples)
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,9 @@ class Ul2Decoder:
         targets = written.targets.masked_fill(torch.arange(1, self.length + 1) >= sizes[:, None], IGNORE)
         return Examples(written.ids, targets, counted(targets), written.more)
 
-    def loss(self, model: nn.Module, examples: Examples) -> Tensor:
+    def loss(self, model: nn.Module, examples: Examples, by: TokenLoss = PLAIN) -> Tensor:
         """Sum over what is asked for, nats."""
-        return summed_loss(model, examples)
+        return by.summed(model, examples)
 
 
 def _denoised(denoisers: tuple[Denoiser, ...], tokens: np.ndarray, sentinels: Sentinels, draw: Draws) -> Pair:
