@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from runners.objective.draws import Draws
 from runners.objective.examples import Examples
-from runners.objective.token_loss import PLAIN, TokenLoss
 from runners.objective.noise import Sentinels, Spans, with_sentinels
+from runners.objective.token_loss import PLAIN, TokenLoss
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from runners.objective.draws import Draws
 from runners.objective.examples import IGNORE, Examples, counted
-from runners.objective.token_loss import PLAIN, TokenLoss
 from runners.objective.noise import Sentinels, Spans
 from runners.objective.prefix import after_prefix
 from runners.objective.span_corruption import denoising, shifted
+from runners.objective.token_loss import PLAIN, TokenLoss
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -44,8 +44,10 @@ def check_steps(experiment: Experiment) -> Iterator[Finding]:
         if duration.endswith(("steps", "step")):
             headline = f"`steps` says {asserted:,}, and the duration is {duration}"
         else:
-            trained = asserted * work.tokens_per_step
-            product = f"{asserted:,} steps x {work.tokens_per_step:,} tokens is {_short(trained)}"
+            trained, each = work.tokens_of(asserted), work.tokens_per_step
+            product = f"{asserted:,} steps x {each:,} tokens is {_short(trained)}"
+            if work.phases:
+                product = f"{asserted:,} steps of batches that grow to {each:,} tokens are {_short(trained)}"
             headline = f"{product}, and the duration is {duration}"
         places = (At((*at, "steps"), f"{steps:,} follow"), At((*at, "duration")), At((*at, "global_batch_size")))
         yield Finding("SPC303", headline, places, help=f"use `steps: {steps}`, or leave it out: it follows")

@@ -1,5 +1,6 @@
 """What a spec means, without a word of how it was written. Frozen dataclasses on the standard library alone."""
 
+from specc.ir.batches import BatchSizes
 from specc.ir.component import (
     ActsOn,
     Component,
@@ -34,6 +35,7 @@ from specc.ir.verify import BrokenIrError, check_experiment, check_plan, verify
 
 __all__ = [
     "ActsOn",
+    "BatchSizes",
     "BrokenIrError",
     "Cluster",
     "Component",

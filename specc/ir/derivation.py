@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from specc.ir.batches import BatchSizes
 from specc.ir.component import Component
 from specc.ir.model import Model, Stack
 
@@ -34,6 +35,14 @@ class Derivation:
     inputs: tuple[Input, ...] = ()
     reasons: tuple[str, ...] = ()
     unit: str = ""
+
+
+def derive_ramp(at: str, sizes: BatchSizes) -> tuple[Input, ...]:
+    """Steps and sequences before the batch is whole, as inputs of other sums; nothing where it always is."""
+    if not sizes.phases:
+        return ()
+    steps, sequences = (sum(counts) for counts in zip(*((n, n * size) for n, size in sizes.phases), strict=True))
+    return Input("ramp_steps", steps, f"{at}.ramp_steps"), Input("ramp_sequences", sequences, f"{at}.ramp_sequences")
 
 
 _OUTSIDE = {"position_embedding": "position", "lm_head": "head"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from typing import Any, Literal
 
+from specc.ir.batches import BatchSizes
 from specc.ir.component import ActsOn, Component, Weight
 from specc.ir.model import Model
 
@@ -143,15 +145,35 @@ class Training:
     """What the model is scored on while it is trained; its models stand for nothing."""
     evaluate_every: int | None = None
     """Steps between these scores; None where the duration is unknown."""
+    phases: tuple[tuple[int, int], ...] = ()
+    """Steps at the beginning with smaller batches: how many, and sequences of each."""
+    loss_chunk: int | None = None
+    """Positions whose logits exist at one time; None is all of a micro-batch."""
+    averaged: bool = False
+    """Whether a moving average of the weights is kept beside them."""
+
+    @property
+    def batch_sizes(self) -> BatchSizes:
+        """Sequences of each step."""
+        return BatchSizes(Fraction(self.global_batch_size), self.phases)
 
     @property
     def tokens(self) -> int | None:
         """Tokens seen in training."""
-        return None if self.steps is None else self.steps * self.tokens_per_step
+        return None if self.steps is None else self.tokens_of(self.steps)
+
+    def tokens_of(self, steps: int) -> int:
+        """Tokens that the first `steps` steps see."""
+        return self.batch_sizes.sequences(steps) * self.context_length
+
+    @property
+    def whole_steps(self) -> Fraction | None:
+        """Steps of whole batches that see as many tokens."""
+        return None if self.tokens is None else Fraction(self.tokens, self.tokens_per_step)
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens of one global batch."""
+        """Tokens of one global batch, when it is whole."""
         return self.global_batch_size * self.context_length
 
     def trained(self, model: Model) -> tuple[Weight, ...]:

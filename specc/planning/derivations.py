@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from specc.ir.derivation import Derivation, Input
-from specc.ir.experiment import Training
+from specc.ir.derivation import Derivation, Input, derive_ramp
+from specc.ir.experiment import Evaluation, Export, Import, Training
 from specc.ir.plan import Cluster, Plan, StagePlan
 from specc.planning.text import layout_words
 from specc.planning.time import model_flops_per_token
@@ -22,6 +22,8 @@ _TEXT = {
     "inter_node_bandwidth": "Bandwidth of a device to other nodes, in each direction.",
 }
 
+_GROWING = "(steps - ramp_steps + ramp_sequences / batch_sequences) * step_time_s"
+
 
 def derivations(plan: Plan) -> Iterator[Derivation]:
     """Every value of the plan that nobody wrote, stage by stage."""
@@ -31,7 +33,7 @@ def derivations(plan: Plan) -> Iterator[Derivation]:
             yield from _layout(plan, stage, work)
             yield from _flops(plan, stage, work)
         yield from _memory(stage)
-        yield from _time(stage, plan.cluster)
+        yield from _time(stage, plan.cluster, work)
     yield from _totals(plan)
     for name in plan.cluster.catalogue_links:
         kind = "an assumption of" if name == "inter_node_bandwidth" else "that of"
@@ -115,8 +117,8 @@ def _memory(stage: StagePlan) -> Iterator[Derivation]:
     yield Derivation(f"{at}.total", stage.memory.total, "Bytes on the fullest device.", formula, inputs, (), "bytes")
 
 
-def _time(stage: StagePlan, cluster: Cluster) -> Iterator[Derivation]:
-    if stage.step_time_s is None:
+def _time(stage: StagePlan, cluster: Cluster, work: Training | Evaluation | Import | Export) -> Iterator[Derivation]:
+    if stage.step_time_s is None or not isinstance(work, Training):
         return
     at = f"stages.{stage.stage}"
     parts = tuple(Input(_word(cause), seconds) for cause, seconds in stage.step_time_by_cause)
@@ -126,7 +128,15 @@ def _time(stage: StagePlan, cluster: Cluster) -> Iterator[Derivation]:
     if stage.duration_s is None:
         return
     steps = Input("steps", stage.steps, f"{at}.steps")
-    yield Derivation(f"{at}.duration_s", stage.duration_s, "The stage.", "steps * step_time_s", (steps, step), (), "s")
+    if work.phases:
+        ramp = derive_ramp(at, work.batch_sizes)
+        batch = Input("batch_sequences", work.global_batch_size, f"{at}.batch_sequences")
+        inputs = (steps, *ramp, batch, step)
+        formula, reasons = _GROWING, ("steps of smaller batches are taken as their share of a whole one",)
+        yield Derivation(f"{at}.duration_s", stage.duration_s, "The stage.", formula, inputs, reasons, "s")
+    else:
+        meaning, formula = "The stage.", "steps * step_time_s"
+        yield Derivation(f"{at}.duration_s", stage.duration_s, meaning, formula, (steps, step), (), "s")
     lasts = Input("duration_s", stage.duration_s, f"{at}.duration_s")
     days = stage.duration_s / 86400
     yield Derivation(f"{at}.days", days, "Days that the stage takes.", "duration_s / 86400", (lasts,))

@@ -75,10 +75,10 @@ def checkpoint_bytes(work: Workload, layout: Layout) -> int:
     """Bytes on disk of one checkpoint to resume from.
 
     `torch`: 4 Q + states, weights being fp32. `deepspeed`: (w + 4) Q + states, the fp32 copies written beside the
-    weights. Frozen weights are the earlier stage's checkpoint.
+    weights. An average of the weights takes 4 Q more. Frozen weights are the earlier stage's checkpoint.
     """
     copies = work.value_bytes if layout.engine == "deepspeed" else 0
-    return work.trainable * (copies + 4) + work.states
+    return work.trainable * (copies + 4 + 4 * work.averaged) + work.states
 
 
 def _rank_memory(work: Workload, layout: Layout, device: Device, stage: int) -> Memory:
@@ -127,13 +127,15 @@ def _held(work: Workload, layout: Layout) -> Causes:
     reference = _share(work.reference * work.value_bytes, work, layout, layout.zero_stage >= 3)
     return (
         ("reference model", reference),
+        ("average of the weights", _share(4 * work.trainable * work.averaged, work, layout, layout.zero_stage >= 3)),
         ("attention bias", work.bias_bytes + layout.micro_batch_size * work.sequence_bias_bytes),
     )
 
 
 def _at_loss(work: Workload, layout: Layout, held: Fraction) -> Causes:
-    """End of the forward pass: everything saved, and T V logits in the loss."""
-    logits = _tokens(work, layout) * work.vocab_size * LOGIT_BYTES[work.value_bytes]
+    """End of the forward pass: everything saved, and the logits in the loss: T V, or those of a chunk of it."""
+    positions = min(_tokens(work, layout), work.loss_chunk or _tokens(work, layout))
+    logits = positions * work.vocab_size * LOGIT_BYTES[work.value_bytes]
     return (("activations", _saved(work, layout, held)), ("logits and loss", logits), *_working(work, layout))
 
 

@@ -48,8 +48,8 @@ def predictions(stage: StagePlan, parameters: int | None = None) -> dict[str, fl
     if stage.layout is None:
         return {}
     per_second = None
-    if stage.step_time_s and stage.steps and stage.tokens is not None:
-        per_second = stage.tokens / stage.steps / stage.step_time_s
+    if stage.duration_s and stage.tokens is not None:
+        per_second = stage.tokens / stage.duration_s
     return {
         "step_time_s": stage.step_time_s,
         "tokens_per_second": per_second,

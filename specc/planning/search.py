@@ -225,7 +225,8 @@ def _placed(
     seconds, tokens = chosen.seconds, training.tokens
     per_token = model_flops_per_token(work)
     step_flops = per_token * work.global_batch_size * work.context_length
-    duration = None if training.steps is None else training.steps * seconds
+    # Steps of smaller batches take their share of a whole one's time.
+    duration = None if training.whole_steps is None else float(training.whole_steps) * seconds
     hours = None if duration is None else cluster.devices * duration / 3600
     price = cluster.price_per_device_hour
     return StagePlan(

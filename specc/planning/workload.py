@@ -113,6 +113,10 @@ class Workload:
     """Experts that one token is sent to, summed over the layers; 0 in a dense model."""
     kept_width: int = 0
     """Of the residual stream's width, what a rank keeps: less than `hidden_size` under sequence parallelism."""
+    loss_chunk: int | None = None
+    """Tokens whose logits exist at one time; None is all of a micro-batch."""
+    averaged: bool = False
+    """Whether a moving average of the weights is kept in fp32."""
     spread: Fraction = Fraction(1)
     """Parameters that the sharding ranks divide among them, over those that one rank holds whole: above 1 where
     expert parallelism has divided some already, since the ranks of different experts shard together."""
@@ -169,6 +173,8 @@ def measure(model: Model, training: Training) -> Workload:
         state_bytes=_state_bytes(model, training),
         value_bytes=value_bytes,
         precision=training.precision,
+        loss_chunk=training.loss_chunk,
+        averaged=training.averaged,
         **_divisible(model, value_bytes),
     )
 

@@ -43,6 +43,8 @@ _UNSAID: dict[str, object] = {
     "sentinel_tokens": None,
     "on_spike.kind": "ignore",
     "early_stopping": None,
+    "z_loss": 0.0,
+    "label_smoothing": 0.0,
 }
 
 Work = ir.Training | ir.Evaluation | ir.Import | ir.Export

@@ -10,7 +10,7 @@ from specc.diagnostics import At, Finding
 from specc.kinds.attention.multihead import MultiHead
 from specc.kinds.objective import OBJECTIVE
 from specc.kinds.objective.base import ObjectiveNode
-from specc.kinds.objective.place import NOTHING, Needs, Place
+from specc.kinds.objective.place import DECODER, NOTHING, Needs, Place
 from specc.spec.language import tags
 from specc.spec.spec import Spec
 
@@ -39,6 +39,7 @@ def check_objectives(spec: Spec) -> Iterator[Finding]:
             yield _misfit(name, objective, place)
             continue
         yield from objective.check(at, place)
+        yield from _check_chunks(spec, name, objective, place)
         if objective.predicts_several and place.depth == 1:
             headline = f"objective `{objective.kind}` needs parts for more than the next token, and the model has none"
             help_text = "add `model.prediction: {depth: 4}`"
@@ -46,6 +47,19 @@ def check_objectives(spec: Spec) -> Iterator[Finding]:
         for key, said in spec.tokenizer.lacks(objective.needs(place)):
             places = (At((*at, "kind")), At(("tokenizer", key)))
             yield Finding("SPC521", f"`{objective.kind}` {said}", places, help=f"add `tokenizer.{key}`")
+
+
+def _check_chunks(spec: Spec, name: str, objective: ObjectiveNode, place: Place) -> Iterator[Finding]:
+    """Logits some at a time, of a model whose head cannot be asked for some."""
+    chunk = getattr(spec.stages[name], "loss_chunk", None)
+    several, other = objective.predicts_several, place.model != DECODER
+    if chunk is None or not (several or other):
+        return
+    what = f"objective `{objective.kind}` has logits of several tokens" if several else f"the model is an {place.model}"
+    at = ("stages", name)
+    places = (At((*at, "loss_chunk")), At((*at, "objective", "kind") if several else ("model", "kind")))
+    headline = f"`loss_chunk` is for a decoder and one token a position, and {what.replace('_', '-')}"
+    yield Finding("SPC341", headline, places, help="leave `loss_chunk` out")
 
 
 def _check_prefix(spec: Spec) -> Iterator[Finding]:

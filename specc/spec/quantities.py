@@ -6,11 +6,10 @@ A bare number is never a quantity: what it counts would be a guess.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -162,8 +161,12 @@ Time = Annotated[Quantity, Units(("seconds",), "48h", least=60)]
 Delay = Annotated[Quantity, Units(("seconds",), "120s", least=10, most=3600)]
 """A short stretch of time."""
 
-InSteps = Callable[[Quantity], int]
-"""A part of a stage in optimizer steps."""
+
+class InSteps(Protocol):
+    """A part of a stage in optimizer steps."""
+
+    def __call__(self, part: Quantity, at_end: bool = False, /) -> int:
+        """At the end of the stage batches are whole; at its beginning they may be smaller."""
 
 
 def quantity(text: str) -> Quantity:

@@ -19,7 +19,7 @@ class Wsd(Node):
 
     def lower(self, peak: float, steps: int | None, in_steps: InSteps) -> Component:
         """`peak` in learning rate, lengths in optimizer steps."""
-        decay = in_steps(self.decay)
+        decay = in_steps(self.decay, True)
         values = {"peak": peak, **fall(peak, self.min_ratio), "warmup": max(1, in_steps(self.warmup))}
         return Component(
             kind="schedule/wsd",

@@ -14,11 +14,13 @@ from specc.kinds.objective.causal import Causal
 from specc.kinds.objective.place import Place
 from specc.kinds.spike import Spike
 from specc.kinds.spike.ignore import Ignore
+from specc.kinds.stage.averaging import EmaSpec
+from specc.kinds.stage.batch_schedule import BatchSizeScheduleSpec
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import Mention
 from specc.kinds.stage.training import TrainingStage, cadence_in_steps
-from specc.spec.base import Node, execution, identity, section, values_of
-from specc.spec.quantities import Cadence, quantity
+from specc.spec.base import Node, execution, identity, numerics, section, values_of
+from specc.spec.quantities import Cadence, Tokens, quantity
 
 
 class ValidationSpec(Node):
@@ -78,6 +80,17 @@ class Pretrain(TrainingStage):
     evaluation: EvaluationSpec | None = section("Suites that are scored on the way; `null` is none.", None)
     on_spike: Spike = section("What happens when the loss jumps.", Ignore(kind="ignore"))
     early_stopping: EarlyStoppingSpec | None = section("When it ends before its duration; `null` is never.", None)
+    z_loss: float = identity(
+        "Times log^2 Z, added to the loss: keeps the logits near zero (PaLM, arXiv:2204.02311: 1.0e-4).", 0.0, ge=0.0
+    )
+    label_smoothing: float = identity("Share of a target that is spread over all tokens alike.", 0.0, ge=0.0, lt=1.0)
+    loss_chunk: Tokens | None = numerics(
+        "Tokens whose logits exist at one time, computed again in the backward pass; `null` is all at once.", None
+    )
+    batch_size_schedule: BatchSizeScheduleSpec | None = section(
+        "Smaller batches at the beginning; `null` is the same batch throughout.", None
+    )
+    ema: EmaSpec | None = section("A moving average of the weights; `null` keeps none.", None)
 
     def mentions(self) -> tuple[Mention, ...]:
         """The stage whose weights it starts from, the data, and what it is scored on."""
@@ -89,6 +102,8 @@ class Pretrain(TrainingStage):
     def check(self, name: str, context_length: int, datasets: dict[str, int | None]) -> Iterator[Finding]:
         """What every training stage checks, and a sample that is longer than the model was trained for."""
         yield from self.check_training(name, context_length, datasets)
+        if self.batch_size_schedule is not None:
+            yield from self.batch_size_schedule.check(("stages", name), self.global_batch_size, context_length)
         if self.sample.tokens > context_length:
             at = (At(("stages", name, "sample", "tokens")), At(("model", "context_length")))
             headline = f"a sample of {self.sample.tokens:,} tokens is longer than the context of {context_length:,}"
@@ -108,6 +123,17 @@ class Pretrain(TrainingStage):
         reasons = ("the most tokens whose inputs, a hidden span as one place, fill the context",)
         return ir.Derivation(path, self.data_per_sequence(length), meaning, None, inputs, reasons)
 
+    def batch_sizes(self, length: int) -> ir.BatchSizes:
+        """Sequences of each step, the first ones by the schedule."""
+        plain = super().batch_sizes(length)
+        schedule = self.batch_size_schedule
+        return plain if schedule is None else replace(plain, phases=schedule.phases(plain.final, length))
+
+    def derive_phases(self, at: str, sizes: ir.BatchSizes) -> Iterator[ir.Derivation]:
+        """Steps and sequences of the batches that grow."""
+        if self.batch_size_schedule is not None:
+            yield from self.batch_size_schedule.derive(at, sizes)
+
     def lower(self, context: StageContext) -> ir.Training:
         """Every weight is trained."""
         training = self.lower_training(
@@ -119,6 +145,9 @@ class Pretrain(TrainingStage):
             cross_document=self.packing.cross_document,
             sample_prompt=self.sample.prompt,
             sample_tokens=self.sample.tokens,
+            z_loss=self.z_loss,
+            label_smoothing=self.label_smoothing,
+            ema=None if self.ema is None else {"decay": self.ema.decay, "every": self.ema.every.whole},
         )
         every = cadence_in_steps(self.validation.every, training.steps)
         predicted = context.model.values.get("prediction", {"depth": 1})
@@ -127,7 +156,14 @@ class Pretrain(TrainingStage):
         sampled = None if self.sample.every is None else cadence_in_steps(self.sample.every, training.steps)
         stopping = None if self.early_stopping is None else values_of(self.early_stopping)
         options = {**training.options, "validate_every": every, "sample_every": sampled, "early_stopping": stopping}
-        training = replace(training, options=options, objective=objective, on_spike=self.on_spike.lower())
+        training = replace(
+            training,
+            options=options,
+            objective=objective,
+            on_spike=self.on_spike.lower(),
+            loss_chunk=None if self.loss_chunk is None else self.loss_chunk.whole,
+            averaged=self.ema is not None,
+        )
         return training if self.evaluation is None else replace(training, **self._scored(context, training.steps))
 
     def _scored(self, context: StageContext, steps: int | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field
 from specc import ir
 from specc.diagnostics import At, Finding
 from specc.ir.component import Component
+from specc.ir.derivation import derive_ramp
 from specc.kinds.optimizer import Optimizer
 from specc.kinds.optimizer.rule import check_rules
 from specc.kinds.schedule import Schedule
@@ -115,24 +117,23 @@ class TrainingStage(Node):
         """Quantities as whole sequences and steps; durations are rounded up to whole steps."""
         model = context.model
         length = self.sequence_length(model.context_length)
-        sequences = self._sequences(length)
-        tokens_per_step = sequences * length
+        sizes = self.batch_sizes(length)
         steps = self._steps(context.datasets[self.data].tokens, length)
 
-        def in_steps(part: Quantity) -> int:
-            return _part_in_steps(part, steps, tokens_per_step)
+        def in_steps(part: Quantity, at_end: bool = False) -> int:
+            return _part_in_steps(part, steps, length, replace(sizes, phases=()) if at_end else sizes)
 
         rules = self.optimizer.lower()
         decay: Quantity | None = getattr(self.schedule, "decay", None)
         return ir.Training(
             steps=steps,
-            global_batch_size=int(sequences),
+            global_batch_size=int(sizes.final),
             context_length=length,
             optimizer=rules[-1].optimizer,
             rules=rules,
             schedule=self.schedule.lower(self.optimizer.learning_rate, steps, in_steps),
             warmup_steps=in_steps(self.schedule.warmup),
-            decay_steps=0 if decay is None else in_steps(decay),
+            decay_steps=0 if decay is None else in_steps(decay, True),
             asserted_steps=None if self.steps == "auto" else self.steps,
             loss_scale=self.loss_scale,
             max_grad_norm=self.max_grad_norm,
@@ -141,6 +142,7 @@ class TrainingStage(Node):
             trainable_parameters=trainable,
             reference_forward=self.reads_reference(),
             adapter=adapter,
+            phases=sizes.phases,
             options={
                 "checkpoint_every": cadence_in_steps(self.checkpoint.every, steps),
                 "keep_checkpoints": self.checkpoint.keep_last,
@@ -235,16 +237,29 @@ class TrainingStage(Node):
             told = self.derive_data_per_sequence(f"{at}.data_per_sequence", at, work.context_length)
             yield told
             read = ir.Input("data_per_sequence", told.value, told.path)
+        yield from self.derive_phases(at, work.batch_sizes)
+        ramp = derive_ramp(at, work.batch_sizes)
         yield from _length(
-            f"{at}.steps", work.steps, "Optimizer steps.", self.duration, f"{at}.duration", batch, read, size
+            f"{at}.steps", work.steps, "Optimizer steps.", self.duration, f"{at}.duration", (batch, read, size), ramp
         )
         yield from _length(
             f"{at}.warmup_steps", work.warmup_steps, "Optimizer steps in which the learning rate rises.",
-            self.schedule.warmup, f"{at}.schedule.warmup", batch, length, steps,
+            self.schedule.warmup, f"{at}.schedule.warmup", (batch, length, steps), ramp,
         )  # fmt: skip
         if work.steps is not None:
             meaning, formula = "Tokens seen in training.", f"steps * batch_sequences * {length.name}"
-            yield ir.Derivation(f"{at}.tokens", work.tokens, meaning, formula, (steps, batch, length))
+            if ramp:
+                formula = f"(ramp_sequences + (steps - ramp_steps) * batch_sequences) * {length.name}"
+            yield ir.Derivation(f"{at}.tokens", work.tokens, meaning, formula, (steps, batch, length, *ramp))
+
+    def derive_phases(self, at: str, sizes: ir.BatchSizes) -> Iterator[ir.Derivation]:
+        """The sums behind batches that grow; `at` is the path of the stage."""
+        del at, sizes
+        return iter(())
+
+    def batch_sizes(self, length: int) -> ir.BatchSizes:
+        """Sequences of each step, of `length` tokens each."""
+        return ir.BatchSizes(self._sequences(length))
 
     def _sequences(self, length: int) -> Fraction:
         """Sequences in a batch."""
@@ -253,32 +268,47 @@ class TrainingStage(Node):
 
     def _steps(self, size: int | None, length: int) -> int | None:
         """`size` is that of the data in tokens, `length` that of a sequence."""
-        duration, sequences = self.duration, self._sequences(length)
+        duration, sizes = self.duration, self.batch_sizes(length)
         if duration.unit == "steps":
             return duration.whole
         if duration.unit == "tokens":
-            return math.ceil(duration.amount / (sequences * length))
-        return (
-            None if size is None else math.ceil(duration.amount * size / (sequences * self.data_per_sequence(length)))
-        )
+            return sizes.steps_for(duration.amount / length)
+        return None if size is None else sizes.steps_for(duration.amount * size / self.data_per_sequence(length))
 
 
 def _length(
-    path: str, value: int | None, meaning: str, given: Quantity, written: str, *inputs: ir.Input
+    path: str,
+    value: int | None,
+    meaning: str,
+    given: Quantity,
+    written: str,
+    inputs: tuple[ir.Input, ir.Input, ir.Input],
+    ramp: tuple[ir.Input, ...],
 ) -> Iterator[ir.Derivation]:
-    """A length in steps; `inputs` are the batch, the context length and what a share or an epoch is a part of."""
+    """A length in steps; `inputs` are the batch, the context length and what a share or an epoch is a part of.
+
+    `ramp` are the steps and sequences before the batch is whole, where it grows.
+    """
     if value is None:
         return
     batch, context_length, whole = inputs
     amount = ir.Input(written.rpartition(".")[2], given.amount, written)
-    per_step = f"({batch.name} * {context_length.name})"
+    read = amount.name if given.unit == "tokens" else f"{amount.name} * {whole.name}"
+    tokens = f"ceil({read} / ({batch.name} * {context_length.name}))"
+    if ramp and given.unit in ("tokens", "epochs"):
+        if value <= ramp[0].value:
+            reasons = ("the first steps whose growing batches see as much",)
+            yield ir.Derivation(path, value, meaning, None, (amount, *ramp), reasons)
+            return
+        rest = f"{read} / {context_length.name} - {ramp[1].name}"
+        tokens = f"{ramp[0].name} + ceil(({rest}) / {batch.name})"
     formula, used = {
         "steps": (amount.name, ()),
-        "tokens": (f"ceil({amount.name} / {per_step})", (batch, context_length)),
-        "epochs": (f"ceil({amount.name} * {whole.name} / {per_step})", inputs),
+        "tokens": (tokens, (batch, context_length, *ramp)),
+        "epochs": (tokens, (*inputs, *ramp)),
         "%": (f"ceil({amount.name} * {whole.name} / 100)", (whole,)),
     }[given.unit]
-    yield ir.Derivation(path, value, meaning, formula, (amount, *(each for each in inputs if each in used)))
+    yield ir.Derivation(path, value, meaning, formula, (amount, *used))
 
 
 def cadence_in_steps(cadence: Quantity, steps: int | None) -> int | None:
@@ -292,12 +322,12 @@ def _or_none(cadence: Quantity | None, steps: int | None) -> int | None:
     return None if cadence is None else cadence_in_steps(cadence, steps)
 
 
-def _part_in_steps(part: Quantity, steps: int | None, tokens_per_step: Fraction) -> int:
-    """A warm-up in optimizer steps; a share of an unknown duration is 0 until the duration is known."""
+def _part_in_steps(part: Quantity, steps: int | None, length: int, sizes: ir.BatchSizes) -> int:
+    """A part in optimizer steps; a share of an unknown duration is 0 until the duration is known."""
     if part.unit == "steps":
         return part.whole
     if part.unit == "tokens":
-        return math.ceil(part.amount / tokens_per_step)
+        return sizes.steps_for(part.amount / length)
     return 0 if steps is None else math.ceil(part.amount * steps / 100)
 
 

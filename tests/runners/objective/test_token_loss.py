@@ -79,7 +79,9 @@ MODELS = {
 
 @pytest.mark.parametrize("chunk", [1, 10, 96, 1000])
 @pytest.mark.parametrize("sets", MODELS.values(), ids=MODELS)
-def test_a_loss_in_chunks_is_the_whole_one_with_its_gradients(sets: tuple[str, ...], chunk: int, tmp_path: Path) -> None:
+def test_a_loss_in_chunks_is_the_whole_one_with_its_gradients(
+    sets: tuple[str, ...], chunk: int, tmp_path: Path
+) -> None:
     model, given = made(tmp_path, *sets).train(), next_token(rows())
     targets = given.targets.clone()
     targets[0, :5] = IGNORE
