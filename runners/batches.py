@@ -10,9 +10,11 @@ the same window.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from operator import mul
 
 import numpy as np
 import torch
@@ -46,12 +48,13 @@ class Batches:
     streams: tuple[Stream, ...]
     seed: int
     context_length: int
-    global_batch_size: int
+    first_sequence: Callable[[int], int]
+    """How many sequences come before a step."""
 
     def batch(self, step: int, start: int = 0, stop: int | None = None) -> Tensor:
         """Rows start..stop of the batch of `step`, int64 [rows, context_length + 1]."""
-        stop = self.global_batch_size if stop is None else stop
-        first = step * self.global_batch_size
+        first = self.first_sequence(step)
+        stop = self.first_sequence(step + 1) - first if stop is None else stop
         rows = [self._row(index) for index in range(first + start, first + stop)]
         return torch.from_numpy(np.stack(rows).astype(np.int64))
 
@@ -75,10 +78,20 @@ class Batches:
         raise AssertionError("the shares of the streams fill the period")
 
 
-def training_batches(data: DataSet, seed: int, context_length: int, global_batch_size: int) -> Batches:
-    """Batches over the training split, its sources mixed by weight, or all as one where none has a weight."""
+def training_batches(
+    data: DataSet,
+    seed: int,
+    context_length: int,
+    global_batch_size: int,
+    first_sequence: Callable[[int], int] | None = None,
+) -> Batches:
+    """Batches over the training split, its sources mixed by weight, or all as one where none has a weight.
+
+    `first_sequence` says how many sequences come before a step, where that is not a multiple of the batch size.
+    """
     streams = _streams(data.train, data.weights, context_length)
-    return Batches(data.train.open(), streams, seed, context_length, global_batch_size)
+    first_sequence = first_sequence or partial(mul, global_batch_size)
+    return Batches(data.train.open(), streams, seed, context_length, first_sequence)
 
 
 def validation_windows(data: DataSet, context_length: int, count: int) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from runners import checkpoint, facts
 from runners.batches import Batches
 from runners.dropout import seed_dropout
+from runners.engines.averaged import Averaged
 from runners.engines.engine import Engine
 from runners.errors import RunError
 from runners.events import Events
@@ -91,7 +92,7 @@ class Training:
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens of a batch."""
+        """Tokens of a whole batch."""
         return self.recipe.settings.global_batch_size * self.recipe.settings.context_length
 
     @property
@@ -145,6 +146,7 @@ class Training:
             measured["checkpoint_bytes"] = self.saved_bytes
         if self.durations:
             measured["step_time_s"] = median(self.durations)
+            # Of whole batches: where batches grow, the median is the time of one of those in any long run.
             measured["tokens_per_second"] = self.tokens_per_step / measured["step_time_s"]
         for name, value in measured.items():
             self.events.write("measurement", name=name, value=value)
@@ -154,6 +156,11 @@ class Training:
         early = "" if self.step == self.recipe.settings.steps else " (stopped early: the validation loss fell no more)"
         loss = "" if self.validation is None else f", validation loss {self.validation:.4f} nats per token"
         return f"{self.run.name} finished: {self.step:,} steps in {clock(self.seconds)}{early}{loss}"
+
+    def _tokens(self, step: int) -> int:
+        """Tokens that the first steps see."""
+        settings = self.recipe.settings
+        return settings.batches.first(step) * settings.context_length
 
     def _one_step(self) -> tuple[float, float, float]:
         """Loss, norm of the gradient and learning rate of the next step, which is done after it."""
@@ -176,16 +183,17 @@ class Training:
     def _examples(self) -> Examples:
         """The rows that this process reads of the batch of the next step."""
         settings, ranks = self.recipe.settings, self.engine.ranks
-        start, stop = ranks.rows(settings.global_batch_size)
+        start, stop = ranks.rows(settings.batches.size(self.step))
+        # Batches never shrink: one that comes later has at least as many rows.
         number = self.step + self.watch.left_out
-        first = number * settings.global_batch_size + start
+        first = settings.batches.first(number) + start
         rows = self.batches.batch(number, start, stop)
         examples = training_examples(settings.objective, rows, settings.seed, first)
         return replace(examples, count=ranks.total(examples.count))
 
     def _report(self, progress: TrainingProgress, loss: float, norm: float, rate: float) -> None:
         recent = self.durations[-self.recipe.settings.log_every :]
-        speed = self.tokens_per_step * len(recent) / sum(recent)
+        speed = (self._tokens(self.step) - self._tokens(self.step - len(recent))) / sum(recent)
         self._metric("train/loss", loss)
         if math.isfinite(norm):
             self._metric("train/grad_norm", norm)
@@ -198,7 +206,7 @@ class Training:
         if (mfu := self._mfu(self.tokens_per_step / speed)) is not None:
             self._metric("train/mfu", mfu)
         self._metric("train/memory_bytes", facts.memory_now(self.engine.device))
-        left = (self.recipe.settings.steps - self.step) * self.tokens_per_step / speed
+        left = (self._tokens(self.recipe.settings.steps) - self._tokens(self.step)) / speed
         progress.show(self.step, loss, rate, speed, left)
 
     def _validate(self, progress: TrainingProgress) -> None:
@@ -211,6 +219,8 @@ class Training:
         if rule is not None:
             self.watch.best = self.watch.best.after(self.validation, rule)
         progress.say(f"step {self.step:,}: validation loss {self.validation:.4f} nats per token")
+        if isinstance(self.engine, Averaged) and self.engine.can_be_scored:
+            self._metric("validation/ema_loss", self.engine.averaged_loss(self.held_out))
 
     def _score(self, progress: TrainingProgress) -> None:
         """Suites on the weights of now; harnesses seed the generators, and each step seeds them again."""
@@ -259,7 +269,7 @@ class Training:
             self.saver.wait()
 
     def _save(self) -> None:
-        tokens = self.step * self.tokens_per_step
+        tokens = self._tokens(self.step)
         scalars = {**self.engine.scalars(), "watch": self.watch.scalars()}
         self.saver.save(self.step, tokens, self.seconds, self.engine.pieces(), scalars)
 

@@ -115,7 +115,7 @@ def _base(run: Run, stage: str | None, ranks: Ranks) -> checkpoint.Checkpoint | 
 
 
 def _headline(run: Run, settings: Pretraining, engine: Engine) -> str:
-    tokens = settings.steps * settings.global_batch_size * settings.context_length
+    tokens = settings.batches.first(settings.steps) * settings.context_length
     batch = f"{settings.global_batch_size} x {settings.context_length}"
     where = facts.device_name(engine.device) + (f" x {engine.ranks.size}" if engine.ranks.size > 1 else "")
     return (
@@ -134,7 +134,7 @@ def _training(
 ) -> Training:
     settings = recipe.settings
     window = settings.objective.window(settings.context_length)
-    batches = training_batches(data, settings.seed, window, settings.global_batch_size)
+    batches = training_batches(data, settings.seed, window, settings.global_batch_size, settings.batches.first)
     count = settings.validation_batches * settings.global_batch_size
     held_out = validation_examples(settings.objective, validation_windows(data, window, count), settings.seed)
     own = held_out.part(engine.ranks.data_rank, engine.ranks.data_size)

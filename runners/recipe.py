@@ -8,11 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from runners.batch_sizes import BatchSizes
 from runners.early_stopping import EarlyStopping
+from runners.engines.averaged import Ema
 from runners.engines.engine import Optimizer
 from runners.init import Rules
 from runners.layout import Layout
-from runners.objective import Causal, Objective
+from runners.objective import Causal, Objective, TokenLoss
+from runners.objective.token_loss import PLAIN
 from runners.scoring import Scoring
 from runners.spikes import IGNORE_SPIKES, OnSpike
 
@@ -77,8 +80,19 @@ class Pretraining:
     """Whether files are written while training goes on."""
     checkpoint_canary: bool = True
     """Whether saving is tried out after the first step."""
+    token_loss: TokenLoss = PLAIN
+    """How logits and targets become a loss."""
+    batch_sizes: tuple[tuple[int, int], ...] = ()
+    """Steps at the beginning with smaller batches: how many, and sequences of each."""
+    ema: Ema | None = None
+    """The average of the weights that is kept beside them."""
     layout: Layout | None = None
     """How it is spread over processes; None is one process."""
+
+    @property
+    def batches(self) -> BatchSizes:
+        """Sequences of each step."""
+        return BatchSizes(self.global_batch_size, self.batch_sizes)
 
 
 @dataclass(frozen=True)

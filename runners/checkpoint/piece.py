@@ -14,6 +14,9 @@ MODEL = "model"
 OPTIMIZER = "optimizer"
 """First part of the names of optimizer states: `optimizer/layers.0.norm.weight/exp_avg`."""
 
+EMA = "ema"
+"""First part of the names of averaged weights: `ema/layers.0.norm.weight`."""
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -10,6 +10,7 @@ from importlib import import_module
 import torch
 
 from runners.checkpoint import Checkpoint
+from runners.engines.averaged import averaged
 from runners.engines.engine import Engine
 from runners.engines.recompute import ACTIVATION_CHECKPOINTING
 from runners.engines.step import PRECISIONS
@@ -24,7 +25,7 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     """The model with its first weights, on the device; they are drawn where there is no `base`."""
     module = import_module(f"runners.engines.{_module(recipe.settings, ranks)}")
     engine: Engine = module.build(recipe, ranks, place, base)
-    return engine
+    return averaged(engine, recipe.settings.ema)
 
 
 def _module(settings: Pretraining, ranks: Ranks) -> str:
@@ -57,3 +58,7 @@ def refuse_unsupported(settings: Pretraining, ranks: Ranks) -> None:
             f"micro_batch_size x gradient_accumulation_steps x data-parallel ranks is {product} sequences, "
             f"and global_batch_size is {settings.global_batch_size}"
         )
+    parts = settings.micro_batch_size * ranks.data_size
+    if any(size % parts for _, size in settings.batch_sizes):
+        sizes = ", ".join(str(size) for _, size in settings.batch_sizes)
+        raise RunError(f"micro_batch_size x data-parallel ranks is {parts} sequences, and batches grow as {sizes}")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -167,7 +168,7 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
         None if isinstance(scale, str) else scale,
         settings.auxiliary_loss,
         settings.after_step,
-        settings.objective.loss,
+        partial(settings.objective.loss, by=settings.token_loss),
     )
     return replace(engine, wrapped=torch.compile(engine.step)) if settings.compile else engine
 

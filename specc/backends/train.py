@@ -20,6 +20,7 @@ OBJECTIVES = (
     "PrefixDenoiser",
     "SpanCorruption",
     "SpanDenoiser",
+    "TokenLoss",
     "Ul2",
     "Ul2Decoder",
 )
@@ -121,7 +122,9 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "on_spike": _said(work.on_spike),
         "spike_name": SPIKES.get("" if work.on_spike is None else work.on_spike.kind),
         "objective": (objective := _said(work.objective)),
-        "objective_names": ", ".join(name for name in OBJECTIVES if f"{name}(" in objective),
+        "token_loss": (token_loss := _token_loss(work)),
+        "objective_names": ", ".join(name for name in OBJECTIVES if f"{name}(" in f"{objective}{token_loss}"),
+        "batch_sizes": work.phases,
     }
     return Artifact(path, templates.render("train/train.py.j2", values))
 
@@ -174,6 +177,13 @@ def _scored(work: ir.Training) -> dict[str, Any] | None:
 def _said(part: ir.Component | None) -> str:
     """The lines of a choice; nothing for what goes without saying."""
     return "" if part is None or part.template is None else _rendered(part).rstrip("\n")
+
+
+def _token_loss(work: ir.Training) -> str:
+    """What is added to the cross-entropy, and how much of it exists at a time; nothing where it is the plain one."""
+    values = {"z_loss": work.options["z_loss"], "label_smoothing": work.options["label_smoothing"]}
+    given = [(name, value) for name, value in (*values.items(), ("chunk", work.loss_chunk)) if value]
+    return templates.render("train/token_loss.py.j2", {"given": given}) if given else ""
 
 
 def _rendered(component: ir.Component) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from specc.checks.adapters import check_targets
+from specc.checks.batches import check_divided_growth, check_growth
 from specc.checks.cluster import check_jobs
 from specc.checks.comparisons import check_idle_reference
 from specc.checks.durations import check_checkpoints, check_kept_checkpoints, check_repetition, check_warmup
@@ -27,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     check_checkpoints,
     check_kept_checkpoints,
     check_repetition,
+    check_growth,
     check_steps,
     check_rules,
     check_muon,
@@ -44,4 +46,11 @@ CHECKS: tuple[Check, ...] = (
 )
 
 # What only the layout, the machines or the predicted times can tell.
-PLAN_CHECKS: tuple[PlanCheck, ...] = (check_engines, check_engine_rules, check_emitted, check_layouts, check_jobs)
+PLAN_CHECKS: tuple[PlanCheck, ...] = (
+    check_engines,
+    check_engine_rules,
+    check_emitted,
+    check_layouts,
+    check_divided_growth,
+    check_jobs,
+)

@@ -21,6 +21,12 @@ def splits(global_batch: int, ranks: int, requested: Requested) -> tuple[Split, 
     )
 
 
+def fitting(choices: tuple[Split, ...], sizes: tuple[int, ...], ranks: int) -> tuple[Split, ...]:
+    """Splits whose micro-batch also divides batches of these sizes among the ranks; all of them where none does."""
+    some = tuple(split for split in choices if all(size % (split[0] * ranks) == 0 for size in sizes))
+    return some or choices
+
+
 def divisors(number: int) -> tuple[int, ...]:
     """All divisors, ascending."""
     low = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]

@@ -12,7 +12,7 @@ from specc.ir.experiment import Evaluation, Experiment, Requested, Stage, Traini
 from specc.ir.model import Model
 from specc.ir.plan import Cluster, Layout, Memory, Plan, Rejection, StagePlan
 from specc.planning.asked import Asked
-from specc.planning.batch import splits
+from specc.planning.batch import fitting, splits
 from specc.planning.bubble import idle_pipeline
 from specc.planning.catalogue import DEVICES, has_precision
 from specc.planning.indivisible import indivisible
@@ -135,7 +135,7 @@ def _candidates(asked: Asked, work: Workload) -> Iterator[Candidate]:
 def _layouts(asked: Asked, work: Workload, engine: str) -> Iterator[Layout]:
     """Every legal layout of one engine; nothing where the batch cannot be split."""
     mesh, requested = asked.mesh, asked.requested
-    batches = splits(work.global_batch_size, mesh.data, requested)
+    batches = fitting(splits(work.global_batch_size, mesh.data, requested), work.smaller_batches, mesh.data)
     modes, stages = checkpointing_modes(engine, asked), zero_stages(engine, asked)
     chunks = mesh.chunks if mesh.pipeline > 1 else 1
     for stage, mode, (micro, steps) in product(stages, modes, batches):

@@ -115,6 +115,8 @@ class Workload:
     """Of the residual stream's width, what a rank keeps: less than `hidden_size` under sequence parallelism."""
     loss_chunk: int | None = None
     """Tokens whose logits exist at one time; None is all of a micro-batch."""
+    smaller_batches: tuple[int, ...] = ()
+    """Sequences of the batches that come before the global one is reached."""
     averaged: bool = False
     """Whether a moving average of the weights is kept in fp32."""
     spread: Fraction = Fraction(1)
@@ -174,6 +176,7 @@ def measure(model: Model, training: Training) -> Workload:
         value_bytes=value_bytes,
         precision=training.precision,
         loss_chunk=training.loss_chunk,
+        smaller_batches=tuple(size for _, size in training.phases),
         averaged=training.averaged,
         **_divisible(model, value_bytes),
     )
