@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from runners.checkpoint.geometry import Box, Sizes, boxes
 from runners.checkpoint.index import FILE, Index, StoredFile, StoredPiece, StoredTensor
-from runners.checkpoint.piece import MODEL
+from runners.checkpoint.piece import EMA, MODEL
 from runners.errors import RunError
 from runners.tensor_files import Entry, Stored, header
 
@@ -102,6 +102,15 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """The model's weights by name, on the CPU."""
         return {name.removeprefix(f"{MODEL}/"): self.tensor(name) for name in self.names(f"{MODEL}/")}
+
+    def averaged(self) -> Checkpoint:
+        """The same with the moving average of the weights in their place; RunError when it holds none."""
+        tensors = {name: self.index.tensors[name] for name in self.names(f"{EMA}/")}
+        if not tensors:
+            raise RunError(f"{self.path} holds no average of the weights: its stage has no `ema`")
+        others = {name: tensor for name, tensor in self.index.tensors.items() if name not in tensors}
+        taken = {f"{MODEL}/{name.removeprefix(f'{EMA}/')}": tensor for name, tensor in tensors.items()}
+        return Checkpoint(self.path, replace(self.index, tensors=others | taken))
 
     def load_into(self, model: nn.Module) -> None:
         """Give a model these weights, in the types that it has; RunError when they are of another model."""
