@@ -58,6 +58,8 @@ class Evaluation:
     max_length: int
     """Tokens that the model sees at once."""
     baselines: tuple[Baseline, ...] = ()
+    averaged: bool = False
+    """Whether the moving averages of the weights are scored."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _evaluate(run: Run, model: type[nn.Module], cache: type[Any], evaluation: Ev
         data = {name: open_data(run, events, name) for name in evaluation.data}
         suites = [place_data(run, path, data) for path in evaluation.suites]
         for stage in evaluation.models:
-            network, step = _load(run, stage, model, place)
+            network, step = _load(run, stage, model, place, averaged=evaluation.averaged)
             where = f"{TYPE_NAMES[weight_type(place)]} on {facts.device_name(place)}"
             out.print(f"{stage}: {name_of(run.upstream[stage])}, step {step:,}, {where}")
             for record in _model_records(network, cache, run, stage, suites, evaluation, quietly):
@@ -186,9 +188,12 @@ def _tasks_over(tasks: Sequence[Any], file: str) -> tuple[str, ...]:
     )
 
 
-def _load(run: Run, stage: str, model: type[nn.Module], place: torch.device) -> tuple[nn.Module, int]:
+def _load(
+    run: Run, stage: str, model: type[nn.Module], place: torch.device, *, averaged: bool
+) -> tuple[nn.Module, int]:
     """The model of another stage's last checkpoint, in the type that its weights are evaluated in."""
     found = checkpoint.required(run.upstream[stage])
+    found = found.averaged() if averaged else found
     network = model()
     found.load_into(network)
     return network.to(weight_type(place)).to(place), found.step

@@ -33,6 +33,8 @@ class Exported:
     """The stage whose last checkpoint is written."""
     description: str
     """File beside the program with the config and the moves of tensors."""
+    averaged: bool = False
+    """Whether the moving average of the weights is written."""
 
 
 def hand_over(model: type[nn.Module], exported: Exported) -> None:
@@ -51,6 +53,7 @@ def _hand_over(run: Run, model: type[nn.Module], exported: Exported) -> None:
         started = time.monotonic()
         base = run.upstream[exported.base]
         found = checkpoint.required(base)
+        found = found.averaged() if exported.averaged else found
         weights = found.stored()
         check_model(model, weights, found.path)
         target = run.directory / FOLDER

@@ -50,6 +50,8 @@ def refuse_unsupported(settings: Pretraining, ranks: Ranks) -> None:
         raise RunError(f"this version runs precision {' or '.join(PRECISIONS)}, and the plan says {settings.precision}")
     if settings.precision == "fp16" and settings.loss_scale is None:
         raise RunError("fp16 needs a loss scale, and the plan has none")
+    if settings.precision == "fp8" and (ranks.size > 1 or settings.engine != "torch"):
+        raise RunError("this version computes in fp8 in one process of the engine `torch`")
     if settings.activation_checkpointing not in ACTIVATION_CHECKPOINTING:
         raise RunError(f"this version does not run activation_checkpointing `{settings.activation_checkpointing}`")
     product = settings.micro_batch_size * settings.gradient_accumulation_steps * ranks.data_size

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from runners.engines.engine import Regulated
 from runners.objective.examples import Examples, summed_loss
 
-PRECISIONS = ("fp32", "bf16", "fp16")
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = ("fp32", "bf16", "fp16", "fp8")
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}
 
 
 class Step(nn.Module):

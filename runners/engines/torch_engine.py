@@ -17,6 +17,7 @@ from runners.checkpoint import Checkpoint, Piece, optimizer_state
 from runners.engines.engine import Optimizer, Regulated
 from runners.engines.recompute import blocks, recompute_activations
 from runners.engines.step import Step
+from runners.fp8 import use_fp8
 from runners.init import initialise
 from runners.objective.examples import Examples, summed_loss
 from runners.ranks import ALONE, Ranks
@@ -155,6 +156,8 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     else:
         base.load_into(model)
     model.to(place)
+    if settings.precision == "fp8":
+        use_fp8(model, place)
     recompute_activations(blocks(model), settings.activation_checkpointing)
     scale = settings.loss_scale
     engine = single(

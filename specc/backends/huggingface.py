@@ -46,6 +46,7 @@ def _artifacts(experiment: ir.Experiment, stage: ir.Stage) -> tuple[Artifact, ..
         "program": path,
         "stage": stage.name,
         "base": base,
+        "averaged": work.averaged,
         "file": file,
     }
     return (

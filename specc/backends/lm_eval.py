@@ -58,6 +58,7 @@ def _program(experiment: ir.Experiment, stage: ir.Stage) -> Artifact:
         "suites": tuple(path(suite) for suite in work.suites),
         "data": data(work),
         "limit": work.limit,
+        "averaged": work.averaged,
         "batch_size": work.batch_size,
         "max_length": experiment.model.context_length,
         "baselines": work.baselines,

@@ -121,7 +121,7 @@ class Training:
     schedule: Component
     warmup_steps: int
     max_grad_norm: float | None
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["fp32", "bf16", "fp16", "fp8"]
     requested: Requested
     trainable_parameters: int
     reference_forward: bool
@@ -224,6 +224,8 @@ class Evaluation:
     limit: int | None
     """Documents per task; None for all."""
     batch_size: int
+    averaged: bool = False
+    """Whether the moving averages of the weights are scored."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,8 @@ class Export:
     """Which of its tensors holds which of ours."""
     refusal: str | None = None
     """Why there is no such description."""
+    averaged: bool = False
+    """Whether the moving average of the weights is written."""
 
 
 @dataclass(frozen=True)

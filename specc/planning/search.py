@@ -115,6 +115,8 @@ def _unusable(stage: Stage, training: Training, cluster: Cluster) -> Iterator[Fi
         others = [name for name, known in DEVICES.items() if has_precision(known, training.precision)]
         if training.precision == "bf16" and has_precision(device, "fp16"):
             way_out = "use `precision: fp16` with `loss_scale: dynamic`, or `precision: fp32`"
+        elif training.precision == "fp8" and has_precision(device, "bf16"):
+            way_out = "use `precision: bf16`"
         elif has_precision(device, "fp32") and training.precision != "fp32":
             way_out = "use `precision: fp32`"
         else:

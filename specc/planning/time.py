@@ -90,13 +90,14 @@ def _rank_step(work: Workload, layout: Layout, cluster: Cluster) -> Seconds:
 def _micro_step(work: Workload, layout: Layout, device: Device) -> Seconds:
     """Seconds of one forward and backward pass over one micro-batch, communication left out."""
     tokens = layout.micro_batch_size * work.context_length
-    peak = device.peak_flops[work.precision]
+    peak = _peak(work, device)
     traffic_rate = device.memory_bandwidth * BANDWIDTH
     reference = 1.0 if work.reference_forward else 0.0
     passes = 2 + work.trained_share + reference
     products = work.matmul_flops * passes + 3 * work.adapter_flops
     reading = passes * work.parameters * work.value_bytes / traffic_rate
-    matmul = max(tokens * products / _matmul_rate(device, peak), reading)
+    outside = work.outside_matmul_flops * passes
+    matmul = max(tokens * _in_time(products, outside, work, device) / _matmul_rate(device, peak), reading)
     attention = tokens * _scores(work, 1 + SCORE_BACKWARD + reference) / (peak * _attention_share(work))
     moved = tokens * (6 * work.saved_bytes + LOGIT_TRAFFIC * work.vocab_size)
     biases = (2 + reference) * work.num_layers * layout.micro_batch_size * _read(work)
@@ -123,10 +124,22 @@ def _recomputation_s(work: Workload, layout: Layout, device: Device, peak: float
     moved = tokens * 2 * inside
     biases = work.num_layers * layout.micro_batch_size * _read(work)
     return (
-        tokens * products / _matmul_rate(device, peak)
+        tokens * _in_time(products, 0, work, device) / _matmul_rate(device, peak)
         + tokens * _scores(work, 1) / (peak * _attention_share(work))
         + (moved + biases) / (device.memory_bandwidth * BANDWIDTH)
     )
+
+
+def _peak(work: Workload, device: Device) -> float:
+    """FLOP/s of the type that everything but projections is computed in."""
+    return device.peak_flops["bf16" if work.precision == "fp8" else work.precision]
+
+
+def _in_time(products: float, outside: float, work: Workload, device: Device) -> float:
+    """Products, those in blocks counted for less where they are computed in fp8 and what is `outside` is not."""
+    if work.precision != "fp8":
+        return products
+    return outside + (products - outside) * _peak(work, device) / device.peak_flops["fp8"]
 
 
 def _matmul_rate(device: Device, peak: float) -> float:

@@ -11,8 +11,8 @@ from specc.ir.component import Component, States
 from specc.ir.experiment import Training
 from specc.ir.model import Layer, Model
 
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-"""Bytes of one value by precision."""
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 2}
+"""Bytes of one value by precision; with fp8 what is kept is bf16."""
 
 ADAM_STATES = States(per_parameter=8, per_vector_element=8)
 """Two fp32 moments (Kingma & Ba 2015), where the optimizer's component does not say."""

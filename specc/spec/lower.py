@@ -8,6 +8,7 @@ from specc import ir
 from specc.diagnostics import Finding
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import MODELS
+from specc.spec.averages import check_averages
 from specc.spec.consistency import check_suites
 from specc.spec.contamination import check_contamination
 from specc.spec.documents import check_documents, keeps_apart
@@ -63,6 +64,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     yield from check_mixtures(spec)
     yield from check_suites(spec)
     yield from check_tasks(spec)
+    yield from check_averages(spec)
     unknown = list(check_references(spec))
     yield from unknown
     if not unknown:

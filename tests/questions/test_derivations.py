@@ -28,6 +28,18 @@ VARIANTS: tuple[tuple[str, ...], ...] = (
     ("cluster.device=h100_sxm", "cluster.devices_per_node=4", "cluster.price_per_device_hour=2"),
     ("stages.pretrain.parallelism.micro_batch_size=2",),
     (
+        "stages.pretrain.batch_size_schedule={start: 2 sequences, increment: 2 sequences, duration: 30K tokens}",
+        "stages.pretrain.duration=1M tokens",
+        "stages.pretrain.schedule.warmup=50K tokens",
+        "cluster.price_per_device_hour=2",
+    ),
+    (
+        "stages.pretrain.batch_size_schedule={start: 256 tokens, increment: 2 sequences, duration: 9 steps}",
+        "stages.pretrain.duration=3 epochs",
+        "data.text.tokens=7M tokens",
+        "stages.pretrain.schedule.warmup=3K tokens",
+    ),
+    (
         "model.kind=encoder",
         "stages.pretrain.objective={kind: masked}",
         "model.first_attention_norm=false",

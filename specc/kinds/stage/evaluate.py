@@ -26,6 +26,7 @@ class Evaluate(Node):
     baselines: tuple[Baseline, ...] = section("Plain models that are scored beside them.", ())
     limit: int | None = identity("First N documents of each task only; `null` is all.", None, ge=1)
     batch_size: int = execution("Sequences per forward pass.", 16, ge=1)
+    weights: Literal["last", "ema"] = identity("The weights of the last step, or the average that `ema` keeps.", "last")
 
     def mentions(self) -> tuple[Mention, ...]:
         """The models that are scored, what they are scored on, and the data of baselines."""
@@ -49,4 +50,5 @@ class Evaluate(Node):
         """The suites in full."""
         suites = tuple(context.suites[suite] for suite in self.suites)
         baselines = tuple(values_of(baseline) for baseline in self.baselines)
-        return ir.Evaluation(self.models, suites, baselines, self.limit, self.batch_size)
+        averaged = self.weights == "ema"
+        return ir.Evaluation(self.models, suites, baselines, self.limit, self.batch_size, averaged)

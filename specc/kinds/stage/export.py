@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from specc import ir
@@ -32,6 +33,7 @@ class Export(Node):
     family: str | None = identity(
         "The `model_type` it is written as; `null` is the one it was imported as, else the first that fits.", None
     )
+    weights: Literal["last", "ema"] = identity("The weights of the last step, or the average that `ema` keeps.", "last")
 
     def mentions(self) -> tuple[Mention, ...]:
         """The stage whose model is exported."""
@@ -49,6 +51,9 @@ class Export(Node):
 
     def lower(self, context: StageContext) -> ir.Export:
         """The model in the other tool's words, or why it has none for it."""
+        return replace(self._described(context), averaged=self.weights == "ema")
+
+    def _described(self, context: StageContext) -> ir.Export:
         # Loaded here: most specs export nothing, and `specc check` should not wait for the table of families.
         from specc.native import NoClassError, describe
 

@@ -59,8 +59,10 @@ class TrainingStage(Node):
     steps: Annotated[int, Field(ge=1)] | Literal["auto"] = execution(
         "Optimizer steps. They follow from the duration; written out, they are checked.", "auto"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = numerics(
-        "Type that matrix products are computed in; states are fp32.", "bf16"
+    precision: Literal["fp32", "bf16", "fp16", "fp8"] = numerics(
+        "Type that matrix products are computed in; states are fp32. `fp8` is for the projections inside the blocks, "
+        "and what is around them is bf16.",
+        "bf16",
     )
     loss_scale: Annotated[float, Field(gt=0.0)] | Literal["dynamic"] | None = numerics(
         "Factor that keeps small gradients within fp16; `null` where the precision is another.", None
