@@ -47,7 +47,8 @@ class TokenLoss:
         targets_N = examples.targets.flatten()
 
         def part(x_nD: Tensor, targets_n: Tensor) -> Tensor:
-            return self.of(headed.logits(x_nD[None]), targets_n, model.training)
+            with _casting_each_time(x_nD.device.type):
+                return self.of(headed.logits(x_nD[None]), targets_n, model.training)
 
         sums = [
             # Nothing in a head is drawn, so that there is no state of generators to keep.
@@ -70,3 +71,11 @@ class TokenLoss:
 
 
 PLAIN = TokenLoss()
+
+
+def _casting_each_time(device: str) -> torch.autocast:
+    """The arithmetic that is in force, without its cache: chunks that shared one narrow copy of the head's weight would
+    add up their gradients of it in the narrow type.
+    """
+    kind, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    return torch.autocast(device, kind, enabled=enabled, cache_enabled=False)

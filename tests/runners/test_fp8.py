@@ -78,7 +78,7 @@ def test_a_model_in_fp8_learns_what_it_learns_in_fp32(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_such_products_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="fp8 needs a GPU of compute capability 8.9, and this is cpu"):
+    with pytest.raises(RunError, match=r"fp8 needs a GPU of compute capability 8\.9, and this is cpu"):
         use_fp8(made(tmp_path), torch.device("cpu"))
 
 
