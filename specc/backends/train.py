@@ -183,7 +183,8 @@ def _token_loss(work: ir.Training) -> str:
     """What is added to the cross-entropy, and how much of it exists at a time; nothing where it is the plain one."""
     values = {"z_loss": work.options["z_loss"], "label_smoothing": work.options["label_smoothing"]}
     given = [(name, value) for name, value in (*values.items(), ("chunk", work.loss_chunk)) if value]
-    return templates.render("train/token_loss.py.j2", {"given": given}) if given else ""
+    glued = [(", " if index else "", *pair) for index, pair in enumerate(given)]
+    return templates.render("train/token_loss.py.j2", {"given": glued}) if given else ""
 
 
 def _rendered(component: ir.Component) -> str:

@@ -175,11 +175,15 @@ def measure(model: Model, training: Training) -> Workload:
         state_bytes=_state_bytes(model, training),
         value_bytes=value_bytes,
         precision=training.precision,
-        loss_chunk=training.loss_chunk,
-        smaller_batches=tuple(size for _, size in training.phases),
-        averaged=training.averaged,
+        **_stage(training),
         **_divisible(model, value_bytes),
     )
+
+
+def _stage(training: Training) -> dict[str, Any]:
+    """What the stage does with batches and weights beside a plain step."""
+    smaller = tuple(size for _, size in training.phases)
+    return {"loss_chunk": training.loss_chunk, "smaller_batches": smaller, "averaged": training.averaged}
 
 
 def _outside(model: Model) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
