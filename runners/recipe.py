@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from runners.batch_sizes import BatchSizes
 from runners.early_stopping import EarlyStopping
@@ -15,6 +16,7 @@ from runners.engines.engine import Optimizer
 from runners.init import Rules
 from runners.layout import Layout
 from runners.objective import Causal, Objective, TokenLoss
+from runners.objective.examples import Examples
 from runners.objective.token_loss import PLAIN
 from runners.scoring import Scoring
 from runners.spikes import IGNORE_SPIKES, OnSpike
@@ -88,6 +90,11 @@ class Pretraining:
     """The average of the weights that is kept beside them."""
     layout: Layout | None = None
     """How it is spread over processes; None is one process."""
+
+    @property
+    def loss(self) -> Callable[[nn.Module, Examples], Tensor]:
+        """Sum of the loss over the targets of a batch, nats."""
+        return partial(self.objective.loss, by=self.token_loss)
 
     @property
     def batches(self) -> BatchSizes:

@@ -17,7 +17,7 @@ def step_of(model: nn.Module, settings: Pretraining, ranks: Ranks) -> Step:
     To be called before tensor parallelism and FSDP take the model.
     """
     layout, auxiliary = ranks.layout, settings.auxiliary_loss
-    loss: Loss = settings.objective.loss
+    loss: Loss = settings.loss
     if layout.context > 1:
         divide_sequences(model, ranks)
         loss = of_own_part(loss, context_group(ranks))

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -171,7 +170,7 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
         None if isinstance(scale, str) else scale,
         settings.auxiliary_loss,
         settings.after_step,
-        partial(settings.objective.loss, by=settings.token_loss),
+        settings.loss,
     )
     return replace(engine, wrapped=torch.compile(engine.step)) if settings.compile else engine
 

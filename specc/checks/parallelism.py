@@ -26,7 +26,10 @@ def check_fp8(plan: Plan) -> Iterator[Finding]:
         if stage.work.precision != "fp8" or (layout.engine == "torch" and layout.devices == 1):
             continue
         where = f"engine `{layout.engine}`" if layout.engine != "torch" else f"{layout.devices:,} devices"
-        at = (At(("stages", stage.name, "precision")), *_written(stage, plan))
+        engine = stage.work.requested.engine is not None and layout.engine != "torch"
+        keys = [("stages", stage.name, "parallelism", "engine")] if engine else []
+        sizes = [("cluster", key) for key in plan.cluster.size_keys]
+        at = tuple(At(path) for path in (("stages", stage.name, "precision"), *(keys or sizes)))
         headline = f"this version computes in fp8 on one device with engine `torch`, and the layout is for {where}"
         yield Finding("SPC348", headline, at, help="use `precision: bf16`")
 
