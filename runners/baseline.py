@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runners.tokens import Tokens
+
 START = 256
 """Stands for what is before a document's first byte; the same id as the byte tokenizer's end-of-document token."""
 SYMBOLS = 257
@@ -37,7 +39,7 @@ class Trigram:
         return -float(np.log2(chosen).sum())
 
 
-def fit(tokens: np.ndarray) -> Trigram:
+def fit(tokens: np.ndarray | Tokens) -> Trigram:
     """Fit on uint16 [tokens], START before each document; no history reaches over the start of a document."""
     counts = np.zeros(SYMBOLS * SYMBOLS * 256, dtype=np.int64)
     for first in range(0, len(tokens), CHUNK):

@@ -1,81 +1,100 @@
 """Which tokens a step sees: a pure function of (seed, step), with no state to save.
 
-A source's tokens are cut into windows of a fixed length; an epoch visits each window once, in a pseudo-random order
-computed per position by a small cipher. So any process can compute any row of any step, and resuming needs a number.
+A source's tokens make rows of a fixed length; an epoch visits each row once, in a pseudo-random order computed per
+position by a small cipher. So any process can compute any row of any step, and resuming needs a number.
 
-Windows are cut without regard to documents: a window can hold the end of one and the beginning of the next, with the
-end-of-document token between them. Attention is not masked there, so a token also sees the documents before its own in
-the same window.
+`concatenate` cuts rows without regard to documents: a row can hold the end of one and the beginning of the next, with
+the end-of-document token between them. `best_fit` keeps documents whole where they fit (`runners.packing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from operator import mul
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from runners.data import DataSet, Range, Split
+from runners.curriculum import Curriculum, Phase, row_length
+from runners.data import DataSet
+from runners.difficulty import Rows, order
 from runners.errors import RunError
+from runners.mixture import Mixture, mixture
+from runners.packing import packed
+from runners.permutation import key_of, permute, uniform
+from runners.windows import windows_of
 
-PERIOD = 10_000
-"""Sequences after which the mixture is exact: a weight of 0.62 means 6,200 of every 10,000 sequences."""
-ROUNDS = 6
+PACKINGS: dict[str, Callable[[DataSet, str | None, int], Rows]] = {"concatenate": windows_of, "best_fit": packed}
+NOTHING = Curriculum()
+FILLED_UP = ~0
+"""Stands where a row is longer than what is left for it: read as id 0, and not asked for."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Part of the token file that is sampled as one."""
+    """Rows that are sampled as one."""
 
     name: str
-    start: int
-    windows: int
-    per_period: int
-    """How many of each PERIOD sequences come from here."""
+    rows: Rows
+    easiest_first: np.ndarray | None = None
+    """Numbers of the rows, where they are taken in an order of difficulty."""
 
 
 @dataclass(frozen=True)
 class Batches:
     """The order of all training sequences."""
 
-    tokens: np.ndarray
-    """uint16 or uint32 [tokens], memory-mapped."""
     streams: tuple[Stream, ...]
+    mixture: Mixture
     seed: int
     context_length: int
     first_sequence: Callable[[int], int]
     """How many sequences come before a step."""
+    curriculum: Curriculum = NOTHING
+
+    def rows_per_sequence(self, step: int) -> int:
+        """How many rows each sequence of a step is cut into."""
+        return self.curriculum.parts(step, self.context_length)
 
     def batch(self, step: int, start: int = 0, stop: int | None = None) -> Tensor:
-        """Rows start..stop of the batch of `step`, int64 [rows, context_length + 1]."""
+        """Sequences start..stop of the batch of `step`, int64 [sequences * rows_per_sequence(step), length + 1].
+
+        A number below zero is `~id`: a token that is read and not asked for.
+        """
         first = self.first_sequence(step)
         stop = self.first_sequence(step + 1) - first if stop is None else stop
-        rows = [self._row(index) for index in range(first + start, first + stop)]
-        return torch.from_numpy(np.stack(rows).astype(np.int64))
+        indices = np.arange(first + start, first + stop)
+        sources, positions = self.mixture.places(indices)
+        sequences = np.empty((len(indices), self.context_length + 1), np.int64)
+        for source in np.unique(sources).tolist():
+            chosen = sources == source
+            stream = self.streams[source]
+            sequences[chosen] = stream.rows.rows(self._numbers(stream, step, indices[chosen], positions[chosen]))
+        return torch.from_numpy(_shortened(sequences, self.rows_per_sequence(step)))
 
-    def _row(self, index: int) -> np.ndarray:
-        stream, position = self._place(index)
-        epoch, position = divmod(position, stream.windows)
-        key = _key(self.seed, stream.name, epoch)
-        begin = stream.start + permute(position, stream.windows, key) * self.context_length
-        return self.tokens[begin : begin + self.context_length + 1]
+    def epochs(self, step: int) -> dict[str, float]:
+        """Passes over each stream that are done after so many steps; under "" that over all of them together."""
+        given = self.mixture.given(self.first_sequence(step))
+        sizes = [len(stream.rows) for stream in self.streams]
+        by_name = {stream.name: count / size for stream, count, size in zip(self.streams, given, sizes, strict=True)}
+        return {"": sum(given) / sum(sizes)} | (by_name if len(by_name) > 1 else {})
 
-    def _place(self, index: int) -> tuple[Stream, int]:
-        """The stream that sequence `index` comes from, and how many it gave before."""
-        if len(self.streams) == 1:
-            return self.streams[0], index
-        period, within = divmod(index, PERIOD)
-        slot = permute(within, PERIOD, _key(self.seed, "mixture", period))
-        for stream in self.streams:
-            if slot < stream.per_period:
-                return stream, period * stream.per_period + slot
-            slot -= stream.per_period
-        raise AssertionError("the shares of the streams fill the period")
+    def _numbers(self, stream: Stream, step: int, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Rows of a stream, by the number of their sequence and by how many the stream gave before."""
+        difficulty = self.curriculum.difficulty
+        if difficulty is not None and stream.easiest_first is not None and step < difficulty.steps:
+            among = max(1, int(difficulty.competence(step) * len(stream.rows)))
+            drawn = uniform(indices, key_of(self.seed, f"difficulty of {stream.name}", 0))
+            return np.asarray(stream.easiest_first[(drawn * among).astype(np.int64)])
+        epochs, within = np.divmod(positions, len(stream.rows))
+        numbers = np.empty_like(within)
+        for epoch in np.unique(epochs).tolist():
+            chosen = epochs == epoch
+            numbers[chosen] = permute(within[chosen], len(stream.rows), key_of(self.seed, stream.name, epoch))
+        return numbers
 
 
 def training_batches(
@@ -83,15 +102,21 @@ def training_batches(
     seed: int,
     context_length: int,
     global_batch_size: int,
+    packing: str = "concatenate",
+    curriculum: Curriculum = NOTHING,
     first_sequence: Callable[[int], int] | None = None,
 ) -> Batches:
     """Batches over the training split, its sources mixed by weight, or all as one where none has a weight.
 
     `first_sequence` says how many sequences come before a step, where that is not a multiple of the batch size.
     """
-    streams = _streams(data.train, data.weights, context_length)
+    if packing not in PACKINGS:
+        raise RunError(f"this version packs by {' or '.join(PACKINGS)}, and the plan says `{packing}`")
     first_sequence = first_sequence or partial(mul, global_batch_size)
-    return Batches(data.train.open(), streams, seed, context_length, first_sequence)
+    weights = _weights(data, curriculum.mixture)
+    streams = tuple(_stream(data, name, context_length, packing, curriculum) for name in weights[0][1])
+    ends = [(None if until is None else first_sequence(until), by_source) for until, by_source in weights]
+    return Batches(streams, mixture(seed, ends), seed, context_length, first_sequence, curriculum)
 
 
 def validation_windows(data: DataSet, context_length: int, count: int) -> Tensor:
@@ -101,68 +126,54 @@ def validation_windows(data: DataSet, context_length: int, count: int) -> Tensor
     if windows < 1:
         raise RunError(f"data set `{data.name}` holds out {len(tokens):,} tokens, fewer than one sequence")
     chosen = np.unique(np.linspace(0, windows - 1, min(count, windows)).astype(np.int64))
-    rows = [tokens[at * context_length : (at + 1) * context_length + 1] for at in chosen]
-    return torch.from_numpy(np.stack(rows).astype(np.int64))
+    return torch.from_numpy(tokens.rows(chosen * context_length, context_length + 1))
 
 
-def permute(position: int, size: int, key: tuple[int, ...]) -> int:
-    """Image of `position` under a keyed permutation of 0..size-1.
+def _shortened(sequences: np.ndarray, parts: int) -> np.ndarray:
+    """Each sequence as `parts` rows one below the other, each of which begins with the last target of the one before.
 
-    A balanced Feistel network (Luby and Rackoff 1988) over the next even power of two, repeated until the value falls
-    within the range ("cycle walking": Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 3).
+    int64 [n, T + 1] to [n * parts, length + 1].
     """
-    half = max((size - 1).bit_length() + 1, 2) // 2
-    mask = (1 << half) - 1
-    while True:
-        left, right = position >> half, position & mask
-        for round_key in key:
-            left, right = right, left ^ (_mix(right ^ round_key) & mask)
-        position = left << half | right
-        if position < size:
-            return position
+    whole = sequences.shape[1] - 1
+    length = row_length(whole, parts)
+    if parts == 1:
+        return sequences
+    filled = np.full((len(sequences), parts * length + 1), FILLED_UP)
+    filled[:, : whole + 1] = sequences
+    cut = np.lib.stride_tricks.sliding_window_view(filled, length + 1, axis=1)[:, ::length]
+    return cut.reshape(len(sequences) * parts, length + 1)
 
 
-def _mix(value: int) -> int:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014, OOPSLA): every input bit reaches every output bit."""
-    value &= 0xFFFFFFFFFFFFFFFF
-    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-    value = (value ^ (value >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-    return value ^ (value >> 31)
-
-
-def _key(seed: int, name: str, number: int) -> tuple[int, ...]:
-    """Round keys, 64 bits each."""
-    digest = b"".join(sha256(f"{seed}/{name}/{number}/{half}".encode()).digest() for half in ("left", "right"))
-    return tuple(int.from_bytes(digest[8 * i : 8 * i + 8], "little") for i in range(ROUNDS))
-
-
-def _streams(split: Split, weights: Mapping[str, float | None], context_length: int) -> tuple[Stream, ...]:
+def _weights(data: DataSet, phases: tuple[Phase, ...]) -> list[tuple[int | None, dict[str | None, float]]]:
+    """Weight of each stream, by phase; of the one stream None where no source has a weight."""
+    if phases:
+        return _weights_by_phase(data, phases)
+    weights = data.weights
     given = [source for source, weight in weights.items() if weight is not None]
     if not given or len(weights) == 1:
-        tokens = sum(part.tokens for part in split.ranges.values())
-        return (_stream("+".join(split.ranges), Range(0, tokens, 0, 0), context_length, PERIOD),)
+        return [(None, {None: 1.0})]
     missing = [source for source in weights if source not in given]
     if missing:
         raise RunError(f"source `{missing[0]}` has no weight, and `{given[0]}` has one: give all a weight, or none")
-    shares = _shares({source: float(weight or 0.0) for source, weight in weights.items()})
-    return tuple(_stream(name, split.ranges[name], context_length, share) for name, share in shares.items() if share)
+    return [(None, {source: weight for source, weight in weights.items() if weight})]
 
 
-def _stream(name: str, part: Range, context_length: int, share: int) -> Stream:
-    windows = (part.tokens - 1) // context_length
-    if windows < 1:
-        raise RunError(f"source `{name}` holds {part.tokens:,} training tokens, fewer than one sequence")
-    return Stream(name, part.start, windows, share)
+def _weights_by_phase(data: DataSet, phases: tuple[Phase, ...]) -> list[tuple[int | None, dict[str | None, float]]]:
+    unknown = [source for phase in phases for source in phase.weights if source not in data.weights]
+    if unknown:
+        raise RunError(f"a phase of the mixture names the source `{unknown[0]}`, which `{data.name}` does not have")
+    used = [source for source in data.weights if any(phase.weights.get(source) for phase in phases)]
+    found: list[tuple[int | None, dict[str | None, float]]] = [
+        (phase.until, {source: phase.weights.get(source, 0.0) for source in used}) for phase in phases
+    ]
+    if not all(any(weights.values()) for _, weights in found) or found[-1][0] is not None:
+        raise RunError("each phase of a mixture takes something from a source, and the last one has no end")
+    return found
 
 
-def _shares(weights: Mapping[str, float]) -> dict[str, int]:
-    """Whole shares of PERIOD by largest remainder; none that has a weight gets nothing."""
-    total = sum(weights.values())
-    exact = {source: weight / total * PERIOD for source, weight in weights.items()}
-    shares = {source: max(int(share), 1 if share > 0 else 0) for source, share in exact.items()}
-    order = sorted(exact, key=lambda source: shares[source] - exact[source])
-    for source in order[: max(PERIOD - sum(shares.values()), 0)]:
-        shares[source] += 1
-    largest = max(shares, key=lambda source: shares[source])
-    shares[largest] += PERIOD - sum(shares.values())
-    return shares
+def _stream(data: DataSet, source: str | None, context_length: int, packing: str, curriculum: Curriculum) -> Stream:
+    name = "+".join(data.train.ranges) if source is None else source
+    rows = PACKINGS[packing](data, source, context_length)
+    if curriculum.difficulty is None:
+        return Stream(name, rows)
+    return Stream(name, rows, order(data, rows, source or "all sources", curriculum.difficulty.score))

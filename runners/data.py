@@ -1,11 +1,13 @@
 """Prepares a data set: documents to token files, once, in a folder that later runs reuse.
 
     data/stdlib-5be1f0c22d10/
-      train.bin          token ids, uint16 little endian (uint32 for a tokenizer of more than 65,536 ids); sources one
-                         after the other, documents sorted by name
-      validation.bin     the held-out documents, likewise
-      validation.jsonl   the held-out documents as text, for the evaluation harness
-      index.json         counts, ranges and hashes
+      train-00000.bin       token ids, uint16 little endian (uint32 for a tokenizer of more than 65,536 ids); sources
+                            one after the other, documents sorted by name; more files where one is full
+      train-documents.bin   where each document begins, int64 little endian, in tokens from the first
+      validation-*.bin      the held-out documents, likewise
+      validation.jsonl      the held-out documents as text, for the evaluation harness
+      index.json            counts, ranges and hashes
+      packed-*, order-*     what stages made of it that pack or sort its documents, made when first asked for
 
 The split is decided by a hash of each document's content: every machine holds out the same documents, and a text that
 stands in two sources or two data sets is on the same side in both. (Where data sets hold out different fractions, what
@@ -21,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -29,9 +31,10 @@ from runners import documents
 from runners.documents import Document, SourceFile
 from runners.errors import RunError
 from runners.tokenizer import NARROW, Tokenizer, content_hash, token_type, tokenizer
+from runners.tokens import SHARD_BYTES, STARTS, Tokens, TokenWriter, document_starts, open_tokens, shards
 from specc.manifest import Manifest
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same declaration would give other files."""
 
 
@@ -47,23 +50,45 @@ class Range:
 
 @dataclass(frozen=True)
 class Split:
-    """One token file."""
+    """The token files of what is trained on, or of what is held out."""
 
-    path: Path
+    folder: Path
+    name: str
+    """train or validation"""
     ranges: Mapping[str, Range]
     """By source, in the order of the declaration."""
     token_type: np.dtype[Any] = NARROW
+    per_shard: int = SHARD_BYTES // NARROW.itemsize
+    """Tokens of a full shard."""
 
     @property
     def tokens_per_byte(self) -> float | None:
         """Of its documents, each with the token that stands before it; None of an empty one."""
         size = sum(part.bytes for part in self.ranges.values())
-        return sum(part.tokens for part in self.ranges.values()) / size if size else None
+        return self.tokens / size if size else None
 
-    def open(self) -> np.ndarray:
-        """All tokens, memory-mapped, uint16 or uint32 [tokens]."""
-        tokens, kind = sum(part.tokens for part in self.ranges.values()), self.token_type
-        return np.memmap(self.path, dtype=kind, mode="r", shape=(tokens,)) if tokens else np.empty(0, kind)
+    @property
+    def tokens(self) -> int:
+        """Tokens of all sources."""
+        return sum(part.tokens for part in self.ranges.values())
+
+    @property
+    def shards(self) -> tuple[Path, ...]:
+        """The token files."""
+        return shards(self.folder, self.name, self.tokens, self.per_shard)
+
+    def open(self) -> Tokens:
+        """All tokens, memory-mapped."""
+        return open_tokens(self.shards, self.token_type, self.per_shard)
+
+    def document_starts(self, source: str) -> np.ndarray:
+        """Where the documents of a source begin, in tokens from the first of the split, int64 [documents]."""
+        before = [part.documents for part in self.ranges.values()][: list(self.ranges).index(source)]
+        count = self.ranges[source].documents
+        if not count:
+            return np.empty(0, np.int64)
+        path = document_starts(self.folder, self.name)
+        return np.memmap(path, STARTS, "r", sum(before) * STARTS.itemsize, (count,)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -78,6 +103,8 @@ class DataSet:
     """Declared weight of each source."""
     skipped: Mapping[str, int]
     """Documents left out, by reason."""
+    end_of_document: int
+    """The id that stands before each document."""
 
     @property
     def held_out(self) -> Path:
@@ -191,21 +218,23 @@ class _Writer:
     def write(self, sources: Mapping[str, Any], files: Sequence[SourceFile]) -> dict[str, Any]:
         """Write every document, and return the index."""
         counts: dict[str, dict[str, dict[str, int]]] = {"train": {}, "validation": {}}
+        per_shard = SHARD_BYTES // self.token_type.itemsize
+        outputs = {name: TokenWriter(self.folder, name, self.token_type, per_shard) for name in counts}
         with (
-            (self.folder / "train.bin").open("wb") as train,
-            (self.folder / "validation.bin").open("wb") as validation,
+            outputs["train"],
+            outputs["validation"],
             (self.folder / "validation.jsonl").open("w", encoding="utf-8", newline="\n") as text,
         ):
-            outputs = {"train": train, "validation": validation}
             for source in sources:
                 counts_here = self._write_source([file for file in files if file.source == source], outputs, text)
                 for split in outputs:
                     counts[split][source] = counts_here[split]
-        written = ("train.bin", "validation.bin", "validation.jsonl")
+        written = (*outputs["train"].names, *outputs["validation"].names, "validation.jsonl")
         hashes = {name: documents.file_hash(self.folder / name) for name in written}
         return {
             "format": FORMAT,
             "token_type": self.token_type.str,
+            "tokens_per_shard": per_shard,
             "end_of_document": self.text.end_of_document,
             **counts,
             "skipped": self.skipped,
@@ -215,11 +244,10 @@ class _Writer:
         }
 
     def _write_source(
-        self, files: Sequence[SourceFile], outputs: Mapping[str, BinaryIO], text: TextIO
+        self, files: Sequence[SourceFile], outputs: Mapping[str, TokenWriter], text: TextIO
     ) -> dict[str, dict[str, int]]:
         """Append the documents of one source; its range in each split."""
-        size = self.token_type.itemsize
-        counts = {split: asdict(Range(output.tell() // size, 0, 0, 0)) for split, output in outputs.items()}
+        counts = {split: asdict(Range(output.tokens, 0, 0, 0)) for split, output in outputs.items()}
         for document in self._documents(files):
             split = "validation" if is_held_out(document.content, self.fraction) else "train"
             self._append(document, outputs[split], counts[split])
@@ -235,7 +263,7 @@ class _Writer:
                 else:
                     self.skipped["empty"] += 1
 
-    def _append(self, document: Document, output: BinaryIO, counts: dict[str, int]) -> None:
+    def _append(self, document: Document, output: TokenWriter, counts: dict[str, int]) -> None:
         ids = self.text.encode_bytes(document.content)
         self.not_utf8 += document.text() is None
         if ids is None:
@@ -244,7 +272,7 @@ class _Writer:
         tokens = np.empty(len(ids) + 1, self.token_type)
         tokens[0] = self.text.end_of_document
         tokens[1:] = ids
-        output.write(tokens.tobytes())
+        output.append(tokens)
         counts["tokens"] += len(tokens)
         counts["documents"] += 1
         counts["bytes"] += len(document.content)
@@ -259,14 +287,26 @@ def _append_text(document: Document, output: TextIO) -> None:
 
 def _load(name: str, folder: Path, declaration: Mapping[str, Any]) -> DataSet:
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    kind = np.dtype(index["token_type"])
+    kind, per_shard = np.dtype(index["token_type"]), index["tokens_per_shard"]
     splits = {
-        split: Split(folder / f"{split}.bin", {source: Range(**part) for source, part in index[split].items()}, kind)
+        split: Split(folder, split, {source: Range(**part) for source, part in index[split].items()}, kind, per_shard)
         for split in ("train", "validation")
     }
     weights = {source: what.get("weight") for source, what in declaration["sources"].items()}
     for split in splits.values():
-        expected = sum(part.tokens for part in split.ranges.values()) * kind.itemsize
-        if not split.path.is_file() or split.path.stat().st_size != expected:
-            raise RunError(f"{split.path} is damaged; delete {folder}, and it is made again")
-    return DataSet(name, folder, splits["train"], splits["validation"], weights, index["skipped"])
+        _check_files(split)
+    return DataSet(
+        name, folder, splits["train"], splits["validation"], weights, index["skipped"], index["end_of_document"]
+    )
+
+
+def _check_files(split: Split) -> None:
+    """RunError when a file is missing or of another size than was written."""
+    expected = dict.fromkeys(split.shards, split.per_shard * split.token_type.itemsize)
+    if split.shards:
+        expected[split.shards[-1]] -= (-split.tokens % split.per_shard) * split.token_type.itemsize
+    documents_in_all = sum(part.documents for part in split.ranges.values())
+    expected[document_starts(split.folder, split.name)] = documents_in_all * STARTS.itemsize
+    for path, size in expected.items():
+        if not path.is_file() or path.stat().st_size != size:
+            raise RunError(f"{path} is damaged; delete {split.folder}, and it is made again")

@@ -37,7 +37,7 @@ def split_documents(tokens: np.ndarray) -> list[bytes]:
 def test_every_document_is_in_one_split_byte_for_byte(experiment: Experiment, corpus: Path) -> None:
     data = prepare(experiment.folder, experiment.manifest, "corpus")
     files = {path.read_bytes() for path in corpus.rglob("*.py")}
-    train, held_out = (split_documents(split.open()) for split in (data.train, data.validation))
+    train, held_out = (split_documents(split.open()[:]) for split in (data.train, data.validation))
     assert {*train, *held_out} == files
     assert len(train) + len(held_out) == len(files)
     texts = [json.loads(line) for line in data.held_out.read_text().splitlines()]
@@ -54,7 +54,7 @@ def test_the_same_corpus_elsewhere_gives_the_same_split_and_the_same_files(
     shutil.copytree(corpus, elsewhere)
     one = declared(experiment, tmp_path / "a", {"main": {"path": f"{corpus}/**/*.py"}})
     other = declared(experiment, tmp_path / "b", {"main": {"path": f"{elsewhere}/**/*.py"}})
-    for name in ("train.bin", "validation.bin", "validation.jsonl"):
+    for name in ("train-00000.bin", "train-documents.bin", "validation-00000.bin", "validation.jsonl"):
         assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
 
 
@@ -77,17 +77,19 @@ def test_a_text_is_on_one_side_in_every_source_and_data_set(
         shutil.copy(path, renamed / f"{number}.txt")
     both = {"a": {"path": f"{corpus}/**/*.py"}, "b": {"path": f"{renamed}/*.txt"}}
     one = declared(experiment, tmp_path / "a", both)
-    train, held_out = ({*split_documents(split.open())} for split in (one.train, one.validation))
+    train, held_out = ({*split_documents(split.open()[:])} for split in (one.train, one.validation))
     assert held_out
     assert not train & held_out
     other = declared(experiment, tmp_path / "b", {"c": both["b"]})
-    assert {*split_documents(other.validation.open())} == held_out
+    assert {*split_documents(other.validation.open()[:])} == held_out
 
 
 def test_a_prepared_data_set_is_reused_and_a_changed_file_makes_another(experiment: Experiment, corpus: Path) -> None:
     first = prepare(experiment.folder, experiment.manifest, "corpus")
-    stamp = (first.folder / "train.bin").stat().st_mtime_ns
-    assert (prepare(experiment.folder, experiment.manifest, "corpus").folder / "train.bin").stat().st_mtime_ns == stamp
+    stamp = (first.folder / "train-00000.bin").stat().st_mtime_ns
+    assert (
+        prepare(experiment.folder, experiment.manifest, "corpus").folder / "train-00000.bin"
+    ).stat().st_mtime_ns == stamp
     changed = corpus / "part0" / "file0.py"
     before = changed.stat()
     changed.write_text("x" * before.st_size)
@@ -117,11 +119,11 @@ def test_excluded_empty_and_broken_files_are_counted(experiment: Experiment, tmp
     (home / "good.py").write_text("ok\r\n")
     source = {"path": f"{home}/**/*.py", "exclude": ["site-packages"]}
     data = declared(experiment, tmp_path, {"main": source}, fraction=0.0)
-    assert split_documents(data.train.open()) == [b"ok\r\n", b"caf\xe9"]
+    assert split_documents(data.train.open()[:]) == [b"ok\r\n", b"caf\xe9"]
     index = json.loads((data.folder / "index.json").read_text())
     assert (index["skipped"], index["not_utf8"]) == ({"empty": 1}, 1)
     held = declared(experiment, tmp_path, {"main": {**source, "exclude": ["**/site-packages/**"]}}, 0.0)
-    assert split_documents(held.train.open()) == [b"ok\r\n", b"caf\xe9"]
+    assert split_documents(held.train.open()[:]) == [b"ok\r\n", b"caf\xe9"]
 
 
 def test_rows_of_tables_are_documents(experiment: Experiment, tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_rows_of_tables_are_documents(experiment: Experiment, tmp_path: Path) ->
     for path in sorted([*tmp_path.glob("?.jsonl*"), tmp_path / "c.parquet"]):
         source = {"path": str(path), "text_field": "body"}
         data = declared(experiment, tmp_path / path.name.replace(".", "-"), {"rows": source}, fraction=0.0)
-        assert split_documents(data.train.open()) == [f"text {index} ü".encode() for index in range(5)]
+        assert split_documents(data.train.open()[:]) == [f"text {index} ü".encode() for index in range(5)]
         assert data.skipped == {"empty": 1}
 
 

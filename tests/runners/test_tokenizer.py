@@ -72,7 +72,7 @@ def test_documents_are_written_as_ids_each_after_the_token_that_starts_it(
     (corpus / "part0" / "broken.py").write_bytes(b"\xff\xfe\xfd")
     manifest = dataclasses.replace(experiment.manifest, tokenizer=declared)
     data = prepare(experiment.folder, manifest, "corpus")
-    tokens, text = data.train.open(), tokenizer(declared)
+    tokens, text = data.train.open()[:], tokenizer(declared)
     starts = [*np.flatnonzero(tokens == 0), len(tokens)]
     written = {text.decode(tokens[a + 1 : b].tolist()) for a, b in pairwise(starts)}
     files = {path.read_bytes() for path in corpus.rglob("*.py")} - {b"\xff\xfe\xfd"}
@@ -98,7 +98,7 @@ def test_ids_beyond_65535_have_four_bytes(
     monkeypatch.setenv(places.FOLDER, str(tmp_path))
     wide = {**declared, "path": "wide", "vocab_size": 100_273, "end_of_document": 100_000}
     data = prepare(experiment.folder, dataclasses.replace(experiment.manifest, tokenizer=wide), "corpus")
-    tokens = data.train.open()
+    tokens = data.train.open()[:]
     assert tokens.dtype == np.dtype("<u4")
     assert tokens.min() >= 100_000
     assert tokens[0] == 100_000
