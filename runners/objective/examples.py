@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
@@ -31,13 +31,16 @@ class Examples:
     """Targets that the loss is divided by."""
     more: Mapping[str, Tensor] = field(default_factory=dict)
     """What else `Model.forward` takes, [B, ...] each, by the name of its argument."""
+    rows_per_sequence: int = 1
+    """Above 1 where a curriculum cuts each sequence into that many rows, one below the other."""
 
     def split(self, size: int) -> Iterator[Examples]:
-        """Micro-batches of up to `size` rows. `count` stays that of the whole."""
+        """Micro-batches of up to `size` sequences. `count` stays that of the whole."""
+        size *= self.rows_per_sequence
         for start in range(0, len(self.ids), size):
             rows = slice(start, start + size)
             more = {name: value[rows] for name, value in self.more.items()}
-            yield Examples(self.ids[rows], self.targets[rows], self.count, more)
+            yield Examples(self.ids[rows], self.targets[rows], self.count, more, self.rows_per_sequence)
 
     def part(self, index: int, of: int) -> Examples:
         """The rows that one of several processes reads, as many for each of them. `count` stays that of the whole.
@@ -59,7 +62,7 @@ class Examples:
     def to(self, device: torch.device) -> Examples:
         """The same on a device."""
         more = {name: value.to(device) for name, value in self.more.items()}
-        return Examples(self.ids.to(device), self.targets.to(device), self.count, more)
+        return Examples(self.ids.to(device), self.targets.to(device), self.count, more, self.rows_per_sequence)
 
 
 class Objective(Protocol):
@@ -78,9 +81,12 @@ class Objective(Protocol):
         """Sum of the loss over the targets, nats: that of training while the model trains."""
 
 
-def training_examples(objective: Objective, rows: Tensor, seed: int, first: int) -> Examples:
+def training_examples(
+    objective: Objective, rows: Tensor, seed: int, first: int, rows_per_sequence: int = 1
+) -> Examples:
     """Examples of the rows whose first is sequence number `first` of the stage, counted from 0."""
-    return objective.examples(rows, [Draws(seed, "objective", first + index) for index in range(len(rows))])
+    found = objective.examples(rows, [Draws(seed, "objective", first + index) for index in range(len(rows))])
+    return found if rows_per_sequence == 1 else replace(found, rows_per_sequence=rows_per_sequence)
 
 
 def validation_examples(objective: Objective, rows: Tensor, seed: int) -> Examples:
@@ -89,9 +95,19 @@ def validation_examples(objective: Objective, rows: Tensor, seed: int) -> Exampl
 
 
 def next_token(rows: Tensor) -> Examples:
-    """Each token of int64 [B, T + 1] from those before it."""
-    targets = rows[:, 1:]
-    return Examples(rows[:, :-1], targets, targets.numel())
+    """Each token of int64 [B, T + 1] from those before it, but for those that are not asked for."""
+    targets = asked(rows)[:, 1:]
+    return Examples(read(rows)[:, :-1], targets, counted(targets))
+
+
+def read(rows: Tensor) -> Tensor:
+    """Ids of rows, in which a number below zero is `~id`: a token that is read and not asked for."""
+    return torch.where(rows < 0, ~rows, rows)
+
+
+def asked(rows: Tensor) -> Tensor:
+    """Targets of rows, IGNORE where nothing is asked for."""
+    return rows.masked_fill(rows < 0, IGNORE)
 
 
 def summed_loss(model: nn.Module, examples: Examples) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from runners.objective.draws import Draws
-from runners.objective.examples import IGNORE, Examples, next_token
+from runners.objective.examples import IGNORE, Examples, asked, next_token
 from runners.objective.token_loss import PLAIN, TokenLoss
 
 
@@ -34,7 +34,7 @@ class MultiToken:
         plain = next_token(rows)
         targets = torch.full((*plain.targets.shape, len(self.weights)), IGNORE)
         for depth in range(len(self.weights)):
-            targets[:, : targets.shape[1] - depth, depth] = rows[:, 1 + depth :]
+            targets[:, : targets.shape[1] - depth, depth] = asked(rows)[:, 1 + depth :]
         return Examples(plain.ids, targets, plain.count)
 
     def loss(self, model: Any, examples: Examples, by: TokenLoss = PLAIN) -> Tensor:
