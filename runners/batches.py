@@ -71,8 +71,11 @@ class Batches:
         sequences = np.empty((len(indices), self.context_length + 1), np.int64)
         for source in np.unique(sources).tolist():
             chosen = sources == source
-            stream = self.streams[source]
-            sequences[chosen] = stream.rows.rows(self._numbers(stream, step, indices[chosen], positions[chosen]))
+            found = self._rows(self.streams[source], step, indices[chosen], positions[chosen])
+            if len(found) == len(sequences):
+                sequences = found
+            else:
+                sequences[chosen] = found
         return torch.from_numpy(_shortened(sequences, self.rows_per_sequence(step)))
 
     def epochs(self, step: int) -> dict[str, float]:
@@ -81,6 +84,9 @@ class Batches:
         sizes = [len(stream.rows) for stream in self.streams]
         by_name = {stream.name: count / size for stream, count, size in zip(self.streams, given, sizes, strict=True)}
         return {"": sum(given) / sum(sizes)} | (by_name if len(by_name) > 1 else {})
+
+    def _rows(self, stream: Stream, step: int, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        return stream.rows.rows(self._numbers(stream, step, indices, positions))
 
     def _numbers(self, stream: Stream, step: int, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Rows of a stream, by the number of their sequence and by how many the stream gave before."""
@@ -141,7 +147,7 @@ def _shortened(sequences: np.ndarray, parts: int) -> np.ndarray:
     filled = np.full((len(sequences), parts * length + 1), FILLED_UP)
     filled[:, : whole + 1] = sequences
     cut = np.lib.stride_tricks.sliding_window_view(filled, length + 1, axis=1)[:, ::length]
-    return cut.reshape(len(sequences) * parts, length + 1)
+    return np.array(cut).reshape(len(sequences) * parts, length + 1)
 
 
 def _weights(data: DataSet, phases: tuple[Phase, ...]) -> list[tuple[int | None, dict[str | None, float]]]:

@@ -61,8 +61,15 @@ class Examples:
 
     def to(self, device: torch.device) -> Examples:
         """The same on a device."""
-        more = {name: value.to(device) for name, value in self.more.items()}
-        return Examples(self.ids.to(device), self.targets.to(device), self.count, more, self.rows_per_sequence)
+        beside = device.type == "cuda"  # the copy of pinned memory runs beside the kernels before it
+        more = {name: value.to(device, non_blocking=beside) for name, value in self.more.items()}
+        ids, targets = (value.to(device, non_blocking=beside) for value in (self.ids, self.targets))
+        return Examples(ids, targets, self.count, more, self.rows_per_sequence)
+
+    def pinned(self) -> Examples:
+        """The same in memory that a GPU reads by itself."""
+        more = {name: value.pin_memory() for name, value in self.more.items()}
+        return Examples(self.ids.pin_memory(), self.targets.pin_memory(), self.count, more, self.rows_per_sequence)
 
 
 class Objective(Protocol):
