@@ -35,6 +35,8 @@ DIVIDED = (
     "optimizer states, gradients and weights",
 )
 """What ZeRO divides among ranks, by its stage."""
+CURRICULUM = ("Curriculum", "Difficulty", "LinearLength", "Phase", "SteppedLength")
+"""Names of `runners.curriculum` that a program may need."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,9 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "token_loss": (token_loss := _token_loss(work)),
         "objective_names": ", ".join(name for name in OBJECTIVES if f"{name}(" in f"{objective}{token_loss}"),
         "batch_sizes": work.phases,
+        "curriculum": (curriculum := "" if work.curriculum is None else _rendered(work.curriculum).rstrip("\n")),
+        "curriculum_names": ", ".join(name for name in CURRICULUM if f"{name}(" in curriculum),
+        "packing": None if work.options["packing"] == "concatenate" else work.options["packing"],
     }
     return Artifact(path, templates.render("train/train.py.j2", values))
 

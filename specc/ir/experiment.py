@@ -145,6 +145,8 @@ class Training:
     """What the model is scored on while it is trained; its models stand for nothing."""
     evaluate_every: int | None = None
     """Steps between these scores; None where the duration is unknown."""
+    curriculum: Component | None = None
+    """What changes in the data meanwhile; None where nothing does."""
     phases: tuple[tuple[int, int], ...] = ()
     """Steps at the beginning with smaller batches: how many, and sequences of each."""
     loss_chunk: int | None = None

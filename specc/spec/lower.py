@@ -11,6 +11,7 @@ from specc.kinds.stage.mention import MODELS
 from specc.spec.averages import check_averages
 from specc.spec.consistency import check_suites
 from specc.spec.contamination import check_contamination
+from specc.spec.curricula import check_curricula
 from specc.spec.documents import check_documents, keeps_apart
 from specc.spec.emission import check_emission
 from specc.spec.families import check_families
@@ -33,13 +34,28 @@ _LENGTHS = frozenset({"duration", "global_batch_size", "schedule.warmup", "sched
 _HARMLESS = frozenset(
     {
         *("SPC110", "SPC145", "SPC150", "SPC151", "SPC201", "SPC202", "SPC204", "SPC205", "SPC206", "SPC208"),
-        *("SPC214", "SPC215", "SPC216", "SPC217", "SPC307", "SPC314", "SPC502", "SPC503", "SPC504"),
+        *(
+            "SPC214",
+            "SPC215",
+            "SPC216",
+            "SPC217",
+            "SPC220",
+            "SPC224",
+            "SPC226",
+            "SPC228",
+            "SPC307",
+            "SPC314",
+            "SPC502",
+            "SPC503",
+            "SPC504",
+        ),
         *("SPC508", "SPC512", "SPC601", "SPC603", "SPC605", "SPC606", "SPC607", "SPC608", "SPC609", "SPC516"),
     }
 )
 # What was so before it could be written: it is no part of an address, and the runs that exist keep theirs.
 _UNSAID: dict[str, object] = {
     "objective.kind": "causal",
+    "packing.kind": "concatenate",
     "mask_token": None,
     "sentinel_tokens": None,
     "on_spike.kind": "ignore",
@@ -62,6 +78,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     yield from check_growth(spec)
     yield from check_documents(spec)
     yield from check_mixtures(spec)
+    yield from check_curricula(spec)
     yield from check_suites(spec)
     yield from check_tasks(spec)
     yield from check_averages(spec)
@@ -144,7 +161,7 @@ def _stage_keys(
         if name not in keys:
             stage = spec.stages[name]
             own = _identities(resolved, f"stages.{name}.")
-            content = {path: value for path, value in own.items() if path not in _LENGTHS}
+            content = {path: value for path, value in own.items() if not _resolved(path)}
             reads = [_identities(resolved, f"data.{data}.") for data in stage.reads(context)]
             suites = [_identities(resolved, f"suites.{suite}.") for suite in getattr(stage, "suites", ())]
             models = [
@@ -159,8 +176,14 @@ def _stage_keys(
     return {name: key_of(name) for name in spec.stages}
 
 
-def _lengths(work: Work) -> tuple[int | None, ...]:
-    """The lengths of a training stage in steps and sequences, however they were written."""
+def _resolved(path: str) -> bool:
+    """Whether a setting of a stage is hashed as what it comes to, and not as it was written."""
+    return path in _LENGTHS or path.startswith("curriculum.")
+
+
+def _lengths(work: Work) -> tuple[object, ...]:
+    """The lengths of a training stage in steps and sequences, however they were written, and what changes meanwhile."""
     if not isinstance(work, ir.Training):
         return ()
-    return (work.steps, work.global_batch_size, work.warmup_steps, work.decay_steps)
+    changes = () if work.curriculum is None else (work.curriculum.values,)
+    return (work.steps, work.global_batch_size, work.warmup_steps, work.decay_steps, *changes)

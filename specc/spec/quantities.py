@@ -142,6 +142,8 @@ BatchSize = Annotated[Quantity, Units(("tokens", "sequences"), "4Mi tokens", mos
 """How much one optimizer step sees, over all devices."""
 Warmup = Annotated[Quantity, Units(("steps", "tokens", "%"), "2000 steps", zero=True)]
 """A part of a stage."""
+Part = Annotated[Quantity, Units(("steps", "tokens", "%"), "10%")]
+"""A part of a stage that is not nothing."""
 Cadence = Annotated[Quantity, Units(("steps", "%"), "500 steps")]
 """A distance between events of a stage."""
 Steps = Annotated[Quantity, Units(("steps",), "500 steps")]

@@ -21,6 +21,8 @@ class ObjectiveNode(Node):
     """Kinds of models that it trains."""
     predicts_several: ClassVar[bool] = False
     """Whether it asks for more than one token of a position."""
+    takes_rows: ClassVar[bool] = False
+    """Whether it takes rows of any length, and such that end before they are full."""
 
     kind: str
 

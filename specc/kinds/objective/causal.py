@@ -13,6 +13,7 @@ class Causal(ObjectiveNode):
     """Each token from those before it (Radford et al. 2018, GPT, section 3.1)."""
 
     models: ClassVar[tuple[str, ...]] = (DECODER,)
+    takes_rows: ClassVar[bool] = True
 
     kind: Literal["causal"] = identity("The choice.")
 

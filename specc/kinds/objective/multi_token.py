@@ -16,6 +16,7 @@ class MultiToken(ObjectiveNode):
 
     models: ClassVar[tuple[str, ...]] = (DECODER,)
     predicts_several: ClassVar[bool] = True
+    takes_rows: ClassVar[bool] = True
 
     kind: Literal["multi_token"] = identity("The choice.")
     weight: float = identity(

@@ -9,18 +9,22 @@ from typing import Any, ClassVar, Literal
 
 from specc import ir
 from specc.diagnostics import At, Finding
+from specc.ir.derivation import derive_ramp
 from specc.kinds.objective import Objective
 from specc.kinds.objective.causal import Causal
 from specc.kinds.objective.place import Place
+from specc.kinds.packing import Packing
+from specc.kinds.packing.concatenate import Concatenate
 from specc.kinds.spike import Spike
 from specc.kinds.spike.ignore import Ignore
 from specc.kinds.stage.averaging import EmaSpec
 from specc.kinds.stage.batch_schedule import BatchSizeScheduleSpec
 from specc.kinds.stage.context import StageContext
+from specc.kinds.stage.curriculum import CurriculumSpec
 from specc.kinds.stage.mention import Mention
-from specc.kinds.stage.training import TrainingStage, cadence_in_steps
+from specc.kinds.stage.training import TrainingStage, cadence_in_steps, length_in_steps, part_in_steps
 from specc.spec.base import Node, execution, identity, numerics, section, values_of
-from specc.spec.quantities import Cadence, Tokens, quantity
+from specc.spec.quantities import Cadence, Quantity, Tokens, quantity
 
 
 class ValidationSpec(Node):
@@ -54,12 +58,6 @@ class EarlyStoppingSpec(Node):
     min_delta: float = identity("Nats per token that a loss must be lower by to count as lower.", 0.0, ge=0.0)
 
 
-class PackingSpec(Node):
-    """How documents share a sequence."""
-
-    cross_document: bool = identity("Whether tokens read over the end of a document within their sequence.", True)
-
-
 class Pretrain(TrainingStage):
     """Training on text (Radford et al. 2018, GPT, section 3.1), from random weights or another stage's.
 
@@ -75,7 +73,8 @@ class Pretrain(TrainingStage):
     base: str | None = identity("Stage whose weights it starts from; `null` draws them anew.", None, alias="from")
     objective: Objective = section("What is predicted from what.", Causal(kind="causal"))
     validation: ValidationSpec = section("Loss on held-out documents.", default_factory=ValidationSpec)
-    packing: PackingSpec = section("How documents share a sequence.", default_factory=PackingSpec)
+    packing: Packing = section("How documents share a sequence.", default_factory=Concatenate)
+    curriculum: CurriculumSpec = section("What changes in the data meanwhile.", default_factory=CurriculumSpec)
     sample: SampleSpec = section("Text that is generated.", default_factory=SampleSpec)
     evaluation: EvaluationSpec | None = section("Suites that are scored on the way; `null` is none.", None)
     on_spike: Spike = section("What happens when the loss jumps.", Ignore(kind="ignore"))
@@ -104,6 +103,7 @@ class Pretrain(TrainingStage):
         yield from self.check_training(name, context_length, datasets)
         if self.batch_size_schedule is not None:
             yield from self.batch_size_schedule.check(("stages", name), self.global_batch_size, context_length)
+        yield from self._check_curriculum(name, context_length, datasets.get(self.data))
         if self.sample.tokens > context_length:
             at = (At(("stages", name, "sample", "tokens")), At(("model", "context_length")))
             headline = f"a sample of {self.sample.tokens:,} tokens is longer than the context of {context_length:,}"
@@ -142,6 +142,7 @@ class Pretrain(TrainingStage):
             None,
             base=self.base,
             validation_batches=self.validation.batches,
+            packing=self.packing.kind,
             cross_document=self.packing.cross_document,
             sample_prompt=self.sample.prompt,
             sample_tokens=self.sample.tokens,
@@ -156,6 +157,9 @@ class Pretrain(TrainingStage):
         sampled = None if self.sample.every is None else cadence_in_steps(self.sample.every, training.steps)
         stopping = None if self.early_stopping is None else values_of(self.early_stopping)
         options = {**training.options, "validate_every": every, "sample_every": sampled, "early_stopping": stopping}
+        curriculum = self.curriculum.lower(
+            lambda part: part_in_steps(part, training.steps, training.context_length, training.batch_sizes)
+        )
         training = replace(
             training,
             options=options,
@@ -163,8 +167,57 @@ class Pretrain(TrainingStage):
             on_spike=self.on_spike.lower(),
             loss_chunk=None if self.loss_chunk is None else self.loss_chunk.whole,
             averaged=self.ema is not None,
+            curriculum=curriculum,
         )
         return training if self.evaluation is None else replace(training, **self._scored(context, training.steps))
+
+    def derivations(self, name: str, context: StageContext, work: ir.Training) -> Iterator[ir.Derivation]:
+        """The lengths that every training stage has, and the points at which the data change."""
+        yield from super().derivations(name, context, work)
+        at = f"stages.{name}"
+        batch = ir.Input("batch_sequences", work.global_batch_size, f"{at}.batch_sequences")
+        length = ir.Input("context_length", work.context_length, "model.context_length")
+        steps = ir.Input("steps", work.steps, f"{at}.steps")
+        for place, part in self.curriculum.parts() if work.steps is not None else ():
+            written = ".".join((at, "curriculum", *map(str, place)))
+            value = part_in_steps(part, work.steps, work.context_length, work.batch_sizes)
+            meaning = "Optimizer steps from the start of the stage."
+            inputs, ramp = (batch, length, steps), derive_ramp(at, work.batch_sizes)
+            yield from length_in_steps(f"{written}_step", value, meaning, part, written, inputs, ramp)
+
+    def _check_curriculum(self, name: str, context_length: int, size: int | None) -> Iterator[Finding]:
+        """What contradicts itself, or is asked of an objective that has rows of its own."""
+        at, steps = ("stages", name), self._steps(size, context_length)
+        sizes = self.batch_sizes(context_length)
+
+        def in_steps(part: Quantity) -> int:
+            return part_in_steps(part, steps, context_length, sizes)
+
+        yield from self.curriculum.check(
+            (*at, "curriculum"), context_length, None if steps is None else in_steps, steps
+        )
+        asked = [
+            (what, key)
+            for what, key, given in (
+                ("sequences that are filled up", "packing", self.packing.fills_up),
+                ("short sequences", "curriculum.sequence_length", self.curriculum.sequence_length is not None),
+            )
+            if given and not self.objective.takes_rows
+        ]
+        for what, key in asked:
+            places = (At((*at, *key.split("."))), At((*at, "objective")))
+            headline = f"objective `{self.objective.kind}` makes its rows itself, and takes no {what}"
+            note = "its inputs and targets are made of whole sequences of the context's length"
+            yield Finding("SPC226", headline, places, (note,), help="use `objective: {kind: causal}`")
+        if self.packing.fills_up and self.duration.unit == "epochs" and steps is not None:
+            yield Finding(
+                "SPC227",
+                f"`{self.duration}` of `{self.data}` is counted as {steps:,} steps, and takes more",
+                (At((*at, "duration")), At((*at, "packing"))),
+                ("documents that are kept whole leave room at the ends of sequences, which are counted as full",),
+                help="give the duration in steps where you know how many there are",
+                severity="note",
+            )
 
     def _scored(self, context: StageContext, steps: int | None) -> dict[str, Any]:
         """What is scored on the way, and how often."""

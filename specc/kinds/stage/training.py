@@ -123,7 +123,7 @@ class TrainingStage(Node):
         steps = self._steps(context.datasets[self.data].tokens, length)
 
         def in_steps(part: Quantity, at_end: bool = False) -> int:
-            return _part_in_steps(part, steps, length, replace(sizes, phases=()) if at_end else sizes)
+            return part_in_steps(part, steps, length, replace(sizes, phases=()) if at_end else sizes)
 
         rules = self.optimizer.lower()
         decay: Quantity | None = getattr(self.schedule, "decay", None)
@@ -241,10 +241,10 @@ class TrainingStage(Node):
             read = ir.Input("data_per_sequence", told.value, told.path)
         yield from self.derive_phases(at, work.batch_sizes)
         ramp = derive_ramp(at, work.batch_sizes)
-        yield from _length(
+        yield from length_in_steps(
             f"{at}.steps", work.steps, "Optimizer steps.", self.duration, f"{at}.duration", (batch, read, size), ramp
         )
-        yield from _length(
+        yield from length_in_steps(
             f"{at}.warmup_steps", work.warmup_steps, "Optimizer steps in which the learning rate rises.",
             self.schedule.warmup, f"{at}.schedule.warmup", (batch, length, steps), ramp,
         )  # fmt: skip
@@ -278,7 +278,7 @@ class TrainingStage(Node):
         return None if size is None else sizes.steps_for(duration.amount * size / self.data_per_sequence(length))
 
 
-def _length(
+def length_in_steps(
     path: str,
     value: int | None,
     meaning: str,
@@ -324,8 +324,8 @@ def _or_none(cadence: Quantity | None, steps: int | None) -> int | None:
     return None if cadence is None else cadence_in_steps(cadence, steps)
 
 
-def _part_in_steps(part: Quantity, steps: int | None, length: int, sizes: ir.BatchSizes) -> int:
-    """A part in optimizer steps; a share of an unknown duration is 0 until the duration is known."""
+def part_in_steps(part: Quantity, steps: int | None, length: int, sizes: ir.BatchSizes) -> int:
+    """A part of a stage in optimizer steps; a share of an unknown duration is 0 until the duration is known."""
     if part.unit == "steps":
         return part.whole
     if part.unit == "tokens":
