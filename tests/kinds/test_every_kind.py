@@ -23,10 +23,12 @@ from specc.kinds.model import MODEL
 from specc.kinds.norm import NORM
 from specc.kinds.objective import OBJECTIVE
 from specc.kinds.optimizer import OPTIMIZER
+from specc.kinds.packing import PACKING
 from specc.kinds.position import POSITION
 from specc.kinds.reward import REWARD
 from specc.kinds.rope_scaling import ROPE_SCALING
 from specc.kinds.schedule import SCHEDULE
+from specc.kinds.sequence_length import SEQUENCE_LENGTH
 from specc.kinds.source import SOURCE
 from specc.kinds.spike import SPIKE
 from specc.kinds.stage import STAGE
@@ -47,10 +49,12 @@ SETS = {
     "norm": NORM,
     "objective": OBJECTIVE,
     "optimizer": OPTIMIZER,
+    "packing": PACKING,
     "position": POSITION,
     "reward": REWARD,
     "rope_scaling": ROPE_SCALING,
     "schedule": SCHEDULE,
+    "sequence_length": SEQUENCE_LENGTH,
     "source": SOURCE,
     "spike": SPIKE,
     "stage": STAGE,

@@ -22,9 +22,9 @@ from specc.kinds.stage.batch_schedule import BatchSizeScheduleSpec
 from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.curriculum import CurriculumSpec
 from specc.kinds.stage.mention import Mention
-from specc.kinds.stage.training import TrainingStage, cadence_in_steps, length_in_steps, part_in_steps
+from specc.kinds.stage.training import TrainingStage, cadence_in_steps, in_steps, length_in_steps, part_in_steps
 from specc.spec.base import Node, execution, identity, numerics, section, values_of
-from specc.spec.quantities import Cadence, Quantity, Tokens, quantity
+from specc.spec.quantities import Cadence, Tokens, quantity
 
 
 class ValidationSpec(Node):
@@ -157,9 +157,7 @@ class Pretrain(TrainingStage):
         sampled = None if self.sample.every is None else cadence_in_steps(self.sample.every, training.steps)
         stopping = None if self.early_stopping is None else values_of(self.early_stopping)
         options = {**training.options, "validate_every": every, "sample_every": sampled, "early_stopping": stopping}
-        curriculum = self.curriculum.lower(
-            lambda part: part_in_steps(part, training.steps, training.context_length, training.batch_sizes)
-        )
+        curriculum = self.curriculum.lower(in_steps(training.steps, training.context_length, training.batch_sizes))
         training = replace(
             training,
             options=options,
@@ -188,14 +186,8 @@ class Pretrain(TrainingStage):
     def _check_curriculum(self, name: str, context_length: int, size: int | None) -> Iterator[Finding]:
         """What contradicts itself, or is asked of an objective that has rows of its own."""
         at, steps = ("stages", name), self._steps(size, context_length)
-        sizes = self.batch_sizes(context_length)
-
-        def in_steps(part: Quantity) -> int:
-            return part_in_steps(part, steps, context_length, sizes)
-
-        yield from self.curriculum.check(
-            (*at, "curriculum"), context_length, None if steps is None else in_steps, steps
-        )
+        to_steps = None if steps is None else in_steps(steps, context_length, self.batch_sizes(context_length))
+        yield from self.curriculum.check((*at, "curriculum"), context_length, to_steps, steps)
         asked = [
             (what, key)
             for what, key, given in (

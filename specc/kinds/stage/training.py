@@ -21,7 +21,7 @@ from specc.kinds.stage.context import StageContext
 from specc.kinds.stage.mention import LANGUAGE_MODEL, Mention
 from specc.spec.base import Node, execution, identity, numerics, section
 from specc.spec.parallelism import Parallelism, ParallelismSpec
-from specc.spec.quantities import BatchSize, Cadence, Duration, Quantity, Steps, quantity
+from specc.spec.quantities import BatchSize, Cadence, Duration, InSteps, Quantity, Steps, quantity
 
 
 class CheckpointSpec(Node):
@@ -122,9 +122,7 @@ class TrainingStage(Node):
         sizes = self.batch_sizes(length)
         steps = self._steps(context.datasets[self.data].tokens, length)
 
-        def in_steps(part: Quantity, at_end: bool = False) -> int:
-            return part_in_steps(part, steps, length, replace(sizes, phases=()) if at_end else sizes)
-
+        to_steps = in_steps(steps, length, sizes)
         rules = self.optimizer.lower()
         decay: Quantity | None = getattr(self.schedule, "decay", None)
         return ir.Training(
@@ -134,8 +132,8 @@ class TrainingStage(Node):
             optimizer=rules[-1].optimizer,
             rules=rules,
             schedule=self.schedule.lower(self.optimizer.learning_rate, steps, in_steps),
-            warmup_steps=in_steps(self.schedule.warmup),
-            decay_steps=0 if decay is None else in_steps(decay, True),
+            warmup_steps=to_steps(self.schedule.warmup),
+            decay_steps=0 if decay is None else to_steps(decay, True),
             asserted_steps=None if self.steps == "auto" else self.steps,
             loss_scale=self.loss_scale,
             max_grad_norm=self.max_grad_norm,
@@ -322,6 +320,15 @@ def cadence_in_steps(cadence: Quantity, steps: int | None) -> int | None:
 
 def _or_none(cadence: Quantity | None, steps: int | None) -> int | None:
     return None if cadence is None else cadence_in_steps(cadence, steps)
+
+
+def in_steps(steps: int | None, length: int, sizes: ir.BatchSizes) -> InSteps:
+    """What tells the length of a part of a stage that takes `steps`."""
+
+    def told(part: Quantity, at_end: bool = False, /) -> int:
+        return part_in_steps(part, steps, length, replace(sizes, phases=()) if at_end else sizes)
+
+    return told
 
 
 def part_in_steps(part: Quantity, steps: int | None, length: int, sizes: ir.BatchSizes) -> int:
