@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runners.curriculum import Curriculum, Phase, row_length
+from runners.curriculum import NOTHING, Curriculum, Phase, row_length
 from runners.data import DataSet
 from runners.difficulty import Rows, order
 from runners.errors import RunError
@@ -28,7 +28,6 @@ from runners.permutation import key_of, permute, uniform
 from runners.windows import windows_of
 
 PACKINGS: dict[str, Callable[[DataSet, str | None, int], Rows]] = {"concatenate": windows_of, "best_fit": packed}
-NOTHING = Curriculum()
 FILLED_UP = ~0
 """Stands where a row is longer than what is left for it: read as id 0, and not asked for."""
 

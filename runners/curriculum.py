@@ -93,6 +93,9 @@ class Curriculum:
         return 1 if length >= whole else math.ceil(whole / max(length // MULTIPLE * MULTIPLE, MULTIPLE))
 
 
+NOTHING = Curriculum()
+
+
 def row_length(whole: int, parts: int) -> int:
     """Tokens of each of `parts` rows that a sequence of `whole` tokens is cut into; the last one may be filled up."""
     return whole if parts == 1 else math.ceil(whole / parts / MULTIPLE) * MULTIPLE

@@ -18,7 +18,8 @@ from runners.engines.averaged import Averaged
 from runners.engines.engine import Engine
 from runners.errors import RunError
 from runners.events import Events
-from runners.objective import Examples, training_examples
+from runners.objective import Examples
+from runners.prefetch import Prefetch
 from runners.progress import TrainingProgress, clock
 from runners.recipe import Recipe
 from runners.run import Run, Stopped
@@ -41,6 +42,8 @@ class Training:
     recipe: Recipe
     engine: Engine
     batches: Batches
+    upcoming: Prefetch[Examples]
+    """What this process reads of the batch of each step."""
     held_out: Examples
     text: Tokenizer
     events: Events
@@ -182,14 +185,8 @@ class Training:
 
     def _examples(self) -> Examples:
         """The rows that this process reads of the batch of the next step."""
-        settings, ranks = self.recipe.settings, self.engine.ranks
-        start, stop = ranks.rows(settings.batches.size(self.step))
-        # Batches never shrink: one that comes later has at least as many rows.
-        number = self.step + self.watch.left_out
-        first = settings.batches.first(number) + start
-        rows = self.batches.batch(number, start, stop)
-        examples = training_examples(settings.objective, rows, settings.seed, first)
-        return replace(examples, count=ranks.total(examples.count))
+        examples = self.upcoming.take(self.step + self.watch.left_out)
+        return replace(examples, count=self.engine.ranks.total(examples.count))
 
     def _report(self, progress: TrainingProgress, loss: float, norm: float, rate: float) -> None:
         recent = self.durations[-self.recipe.settings.log_every :]
@@ -202,6 +199,8 @@ class Training:
         if (auxiliary := self.engine.auxiliary()) is not None:
             self._metric("train/auxiliary_loss", auxiliary)
         self._metric("train/learning_rate", rate)
+        for stream, passes in self.batches.epochs(self.step + self.watch.left_out).items():
+            self._metric(f"train/epoch/{stream}" if stream else "train/epoch", passes)
         self._metric("train/tokens_per_second", speed)
         if (mfu := self._mfu(self.tokens_per_step / speed)) is not None:
             self._metric("train/mfu", mfu)

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from runners import checkpoint, facts
-from runners.batches import training_batches, validation_windows
+from runners.batches import validation_windows
 from runners.data import DataSet
 from runners.engines import build, refuse_unsupported
 from runners.engines.engine import Engine, Optimizer
@@ -23,6 +23,7 @@ from runners.loop import Training
 from runners.objective import Causal, validation_examples
 from runners.progress import TrainingProgress
 from runners.ranks import Ranks, join, leave
+from runners.reading import ordered, upcoming
 from runners.recipe import Pretraining, Recipe
 from runners.run import Run, Stopped, console, execute, open_data, recorded
 from runners.scoring import open_scorer
@@ -88,7 +89,12 @@ def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
         if scoring is not None and quietly is not None:
             length = recipe.settings.context_length
             training.scorer = open_scorer(run, events, ranks, scoring, length, recipe.cache, quietly)
-        with TrainingProgress(out, recipe.settings.steps) as progress, stop_requests() as requests, training.saver:
+        with (
+            training.upcoming,
+            TrainingProgress(out, recipe.settings.steps) as progress,
+            stop_requests() as requests,
+            training.saver,
+        ):
             training.run_loop(progress, requests)
         training.measure(engine.parameters, before)
         events.write(
@@ -134,13 +140,14 @@ def _training(
 ) -> Training:
     settings = recipe.settings
     window = settings.objective.window(settings.context_length)
-    batches = training_batches(data, settings.seed, window, settings.global_batch_size, settings.batches.first)
+    batches = ordered(settings, data, engine.ranks)
     count = settings.validation_batches * settings.global_batch_size
     held_out = validation_examples(settings.objective, validation_windows(data, window, count), settings.seed)
     own = held_out.part(engine.ranks.data_rank, engine.ranks.data_size)
     text = tokenizer(run.manifest.tokenizer)
+    reads = upcoming(settings, batches, engine.ranks, engine.device)
     watch = Watch(settings.on_spike)
-    training = Training(run, recipe, engine, batches, own, text, events, watch)
+    training = Training(run, recipe, engine, batches, reads, own, text, events, watch)
     if isinstance(settings.objective, Causal):
         training.tokens_per_byte = data.validation.tokens_per_byte
     if found is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from runners.batch_sizes import BatchSizes
+from runners.curriculum import NOTHING, Curriculum
 from runners.early_stopping import EarlyStopping
 from runners.engines.averaged import Ema
 from runners.engines.engine import Optimizer
@@ -35,7 +36,7 @@ class Pretraining:
     seed: int
     data: str
     context_length: int
-    """Tokens per sequence. A sequence can cross documents, and attention is not masked between them."""
+    """Tokens per sequence."""
     steps: int
     global_batch_size: int
     """Sequences per optimizer step."""
@@ -88,6 +89,10 @@ class Pretraining:
     """Steps at the beginning with smaller batches: how many, and sequences of each."""
     ema: Ema | None = None
     """The average of the weights that is kept beside them."""
+    packing: str = "concatenate"
+    """How documents share sequences: `concatenate` or `best_fit`."""
+    curriculum: Curriculum = NOTHING
+    """What changes in the data meanwhile."""
     layout: Layout | None = None
     """How it is spread over processes; None is one process."""
 

@@ -131,7 +131,7 @@ class TrainingStage(Node):
             context_length=length,
             optimizer=rules[-1].optimizer,
             rules=rules,
-            schedule=self.schedule.lower(self.optimizer.learning_rate, steps, in_steps),
+            schedule=self.schedule.lower(self.optimizer.learning_rate, steps, to_steps),
             warmup_steps=to_steps(self.schedule.warmup),
             decay_steps=0 if decay is None else to_steps(decay, True),
             asserted_steps=None if self.steps == "auto" else self.steps,

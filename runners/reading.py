@@ -1,0 +1,50 @@
+"""What a process reads of each step, made while the step before it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from runners.batches import Batches, training_batches
+from runners.data import DataSet
+from runners.objective import Examples, training_examples
+from runners.prefetch import Prefetch
+from runners.ranks import Ranks
+from runners.recipe import Pretraining
+
+
+def ordered(settings: Pretraining, data: DataSet, ranks: Ranks) -> Batches:
+    """The order of the sequences. What it needs beside the tokens is made by the first process, and found by others."""
+
+    def order() -> Batches:
+        return training_batches(
+            data,
+            settings.seed,
+            settings.objective.window(settings.context_length),
+            settings.global_batch_size,
+            settings.packing,
+            settings.curriculum,
+            settings.batches.first,
+        )
+
+    if ranks.is_first:
+        order()
+    ranks.wait()
+    return order()
+
+
+def upcoming(settings: Pretraining, batches: Batches, ranks: Ranks, device: torch.device) -> Prefetch[Examples]:
+    """The rows of this process, by the number of the batch; their count is that of its own targets."""
+    return Prefetch(_reader(settings, batches, ranks, pinned=device.type == "cuda"), settings.steps)
+
+
+def _reader(settings: Pretraining, batches: Batches, ranks: Ranks, *, pinned: bool) -> Callable[[int], Examples]:
+    def examples(number: int) -> Examples:
+        before = batches.first_sequence(number)
+        start, stop = ranks.rows(batches.first_sequence(number + 1) - before)
+        rows, parts = batches.batch(number, start, stop), batches.rows_per_sequence(number)
+        found = training_examples(settings.objective, rows, settings.seed, before + start, parts)
+        return found.pinned() if pinned else found
+
+    return examples
