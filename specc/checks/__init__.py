@@ -6,6 +6,7 @@ from specc.checks.adapters import check_targets
 from specc.checks.batches import check_divided_growth, check_growth
 from specc.checks.cluster import check_jobs
 from specc.checks.comparisons import check_idle_reference
+from specc.checks.curricula import check_short_sequences
 from specc.checks.durations import check_checkpoints, check_kept_checkpoints, check_repetition, check_warmup
 from specc.checks.lowering import check_engines, check_filters, check_lowering, check_sources
 from specc.checks.optimizers import check_engine_rules, check_muon, check_own_rates, check_relative_steps, check_rules
@@ -54,4 +55,5 @@ PLAN_CHECKS: tuple[PlanCheck, ...] = (
     check_fp8,
     check_divided_growth,
     check_jobs,
+    check_short_sequences,
 )
