@@ -25,6 +25,7 @@ from runners.errors import RunError
 from runners.mixture import Mixture, mixture
 from runners.packing import packed
 from runners.permutation import key_of, permute, uniform
+from runners.vocabulary import Merges
 from runners.windows import windows_of
 
 PACKINGS: dict[str, Callable[[DataSet, str | None, int], Rows]] = {"concatenate": windows_of, "best_fit": packed}
@@ -53,6 +54,8 @@ class Batches:
     first_sequence: Callable[[int], int]
     """How many sequences come before a step."""
     curriculum: Curriculum = NOTHING
+    merges: Merges | None = None
+    """Of the tokenizer, where not all of them are in use from the first step."""
 
     def rows_per_sequence(self, step: int) -> int:
         """How many rows each sequence of a step is cut into."""
@@ -75,7 +78,7 @@ class Batches:
                 sequences = found
             else:
                 sequences[chosen] = found
-        return torch.from_numpy(_shortened(sequences, self.rows_per_sequence(step)))
+        return torch.from_numpy(_shortened(self._written(sequences, step), self.rows_per_sequence(step)))
 
     def epochs(self, step: int) -> dict[str, float]:
         """Passes over each stream that are done after so many steps; under "" that over all of them together."""
@@ -83,6 +86,15 @@ class Batches:
         sizes = [len(stream.rows) for stream in self.streams]
         by_name = {stream.name: count / size for stream, count, size in zip(self.streams, given, sizes, strict=True)}
         return {"": sum(given) / sum(sizes)} | (by_name if len(by_name) > 1 else {})
+
+    def _written(self, sequences: np.ndarray, step: int) -> np.ndarray:
+        """In the vocabulary of a step; what is then too long is cut."""
+        vocabulary = self.curriculum.vocabulary
+        count = None if vocabulary is None else vocabulary.merges(step)
+        if count is None:
+            return sequences
+        assert self.merges is not None, "a vocabulary that grows has merges"
+        return self.merges.first(count, sequences)
 
     def _rows(self, stream: Stream, step: int, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
         return stream.rows.rows(self._numbers(stream, step, indices, positions))
@@ -110,6 +122,7 @@ def training_batches(
     packing: str = "concatenate",
     curriculum: Curriculum = NOTHING,
     first_sequence: Callable[[int], int] | None = None,
+    merges: Merges | None = None,
 ) -> Batches:
     """Batches over the training split, its sources mixed by weight, or all as one where none has a weight.
 
@@ -117,11 +130,13 @@ def training_batches(
     """
     if packing not in PACKINGS:
         raise RunError(f"this version packs by {' or '.join(PACKINGS)}, and the plan says `{packing}`")
+    if curriculum.vocabulary is not None and merges is None:
+        raise RunError("a vocabulary grows by merges, and the tokenizer has none")
     first_sequence = first_sequence or partial(mul, global_batch_size)
     weights = _weights(data, curriculum.mixture)
     streams = tuple(_stream(data, name, context_length, packing, curriculum) for name in weights[0][1])
     ends = [(None if until is None else first_sequence(until), by_source) for until, by_source in weights]
-    return Batches(streams, mixture(seed, ends), seed, context_length, first_sequence, curriculum)
+    return Batches(streams, mixture(seed, ends), seed, context_length, first_sequence, curriculum, merges)
 
 
 def validation_windows(data: DataSet, context_length: int, count: int) -> Tensor:

@@ -74,12 +74,25 @@ class Difficulty:
 
 
 @dataclass(frozen=True)
+class GrowingVocabulary:
+    """Few merges of the tokenizer first, and all of them after the last step (`runners.vocabulary`)."""
+
+    steps: tuple[tuple[int, int], ...]
+    """The step before which a vocabulary ends, and how many merges it has; rising."""
+
+    def merges(self, step: int) -> int | None:
+        """Merges in use in a step; None for all."""
+        return next((merges for until, merges in self.steps if step < until), None)
+
+
+@dataclass(frozen=True)
 class Curriculum:
     """All that a stage changes; nothing by itself."""
 
     sequence_length: LinearLength | SteppedLength | None = None
     mixture: tuple[Phase, ...] = ()
     difficulty: Difficulty | None = None
+    vocabulary: GrowingVocabulary | None = None
 
     def parts(self, step: int, whole: int) -> int:
         """How many rows a sequence of `whole` tokens is cut into: the fewest that are not longer than asked for.

@@ -58,6 +58,8 @@ class Training:
     validation: float | None = None
     tokens_per_byte: float | None = None
     """Of the held-out texts; None where the loss is not one of each token after those before it."""
+    bytes_per_target: float | None = None
+    """Of the last batch, where the vocabulary grows."""
     saved: int | None = None
     """Step of the last checkpoint on disk."""
     saved_bytes: int | None = None
@@ -186,12 +188,18 @@ class Training:
     def _examples(self) -> Examples:
         """The rows that this process reads of the batch of the next step."""
         examples = self.upcoming.take(self.step + self.watch.left_out)
-        return replace(examples, count=self.engine.ranks.total(examples.count))
+        total = self.engine.ranks.total
+        found = replace(examples, count=total(examples.count))
+        if examples.bytes is not None:
+            self.bytes_per_target = total(examples.bytes) / found.count
+        return found
 
     def _report(self, progress: TrainingProgress, loss: float, norm: float, rate: float) -> None:
         recent = self.durations[-self.recipe.settings.log_every :]
         speed = (self._tokens(self.step) - self._tokens(self.step - len(recent))) / sum(recent)
         self._metric("train/loss", loss)
+        if self.bytes_per_target:
+            self._metric("train/bits_per_byte", loss / math.log(2) / self.bytes_per_target)
         if math.isfinite(norm):
             self._metric("train/grad_norm", norm)
         if self.engine.loss_scale is not None:

@@ -140,11 +140,11 @@ def _training(
 ) -> Training:
     settings = recipe.settings
     window = settings.objective.window(settings.context_length)
-    batches = ordered(settings, data, engine.ranks)
+    text = tokenizer(run.manifest.tokenizer)
+    batches = ordered(settings, data, text, engine.ranks)
     count = settings.validation_batches * settings.global_batch_size
     held_out = validation_examples(settings.objective, validation_windows(data, window, count), settings.seed)
     own = held_out.part(engine.ranks.data_rank, engine.ranks.data_size)
-    text = tokenizer(run.manifest.tokenizer)
     reads = upcoming(settings, batches, engine.ranks, engine.device)
     watch = Watch(settings.on_spike)
     training = Training(run, recipe, engine, batches, reads, own, text, events, watch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -12,10 +13,14 @@ from runners.objective import Examples, training_examples
 from runners.prefetch import Prefetch
 from runners.ranks import Ranks
 from runners.recipe import Pretraining
+from runners.tokenizer import PretrainedTokenizer, Tokenizer
+from runners.vocabulary import read_merges
 
 
-def ordered(settings: Pretraining, data: DataSet, ranks: Ranks) -> Batches:
+def ordered(settings: Pretraining, data: DataSet, text: Tokenizer, ranks: Ranks) -> Batches:
     """The order of the sequences. What it needs beside the tokens is made by the first process, and found by others."""
+    grows = settings.curriculum.vocabulary is not None
+    merges = read_merges(text.folder) if grows and isinstance(text, PretrainedTokenizer) else None
 
     def order() -> Batches:
         return training_batches(
@@ -26,6 +31,7 @@ def ordered(settings: Pretraining, data: DataSet, ranks: Ranks) -> Batches:
             settings.packing,
             settings.curriculum,
             settings.batches.first,
+            merges=merges,
         )
 
     if ranks.is_first:
@@ -45,6 +51,8 @@ def _reader(settings: Pretraining, batches: Batches, ranks: Ranks, *, pinned: bo
         start, stop = ranks.rows(batches.first_sequence(number + 1) - before)
         rows, parts = batches.batch(number, start, stop), batches.rows_per_sequence(number)
         found = training_examples(settings.objective, rows, settings.seed, before + start, parts)
+        if batches.merges is not None and found.targets.ndim == rows.ndim:
+            found = replace(found, bytes=batches.merges.bytes_of(found.targets.numpy()))
         return found.pinned() if pinned else found
 
     return examples

@@ -9,6 +9,7 @@ arXiv:2502.17910, which chooses them by entropy; here the order is the tokenizer
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,8 +29,12 @@ class Merges:
     """The id that each merge makes."""
     parts: tuple[tuple[int, int], ...]
     """The two ids that it makes it of."""
-    size: int
-    """All ids are below this."""
+    bytes: tuple[int, ...]
+    """Of the text of each id; 0 for what stands for no text."""
+
+    def bytes_of(self, ids: np.ndarray) -> int:
+        """Bytes of text in int64 ids; those below zero count for nothing."""
+        return int(np.array(self.bytes)[ids[ids >= 0]].sum())
 
     def first(self, count: int, rows: np.ndarray) -> np.ndarray:
         """Rows of ids as the first `count` merges write them, cut to the length that they had.
@@ -61,8 +66,20 @@ def read_merges(folder: Path) -> Merges:
     made = tuple(vocab[one + other.removeprefix(prefix)] for one, other in pairs)
     if len({*made}) < len(made):
         raise RunError(f"a vocabulary grows by merges, and the tokenizer in {folder} makes some id by two of them")
-    size = 1 + max((*vocab.values(), *(token["id"] for token in content.get("added_tokens") or ())))
-    return Merges(made, tuple((vocab[one], vocab[other]) for one, other in pairs), size)
+    return Merges(made, tuple((vocab[one], vocab[other]) for one, other in pairs), _bytes(content))
+
+
+def _bytes(content: Mapping[str, Any]) -> tuple[int, ...]:
+    """Bytes of the text of each id. A byte-level encoding has one character for each byte."""
+    vocab, added = content["model"]["vocab"], content.get("added_tokens") or ()
+    by_byte = any('"ByteLevel"' in json.dumps(content.get(part)) for part in ("pre_tokenizer", "decoder"))
+    found = dict.fromkeys(range(1 + max((*vocab.values(), *(token["id"] for token in added)))), 0)
+    for word, number in vocab.items():
+        one_byte = re.fullmatch(r"<0x[0-9A-F]{2}>", word)
+        found[number] = len(word) if by_byte else 1 if one_byte else len(word.replace("\u2581", " ").encode())
+    for token in added:
+        found[token["id"]] = 0 if token.get("special") else len(token["content"].encode())
+    return tuple(found.values())
 
 
 def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
@@ -74,7 +91,7 @@ def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
 @lru_cache(maxsize=8)
 def _table(merges: Merges, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the parts of each id begin, how many there are, and all parts; int64 each."""
-    written: list[tuple[int, ...]] = [(number,) for number in range(merges.size)]
+    written: list[tuple[int, ...]] = [(number,) for number in range(len(merges.bytes))]
     for made, (one, other) in list(zip(merges.made, merges.parts, strict=True))[count:]:
         written[made] = (*written[one], *written[other])
     counts = np.array([len(parts) for parts in written])

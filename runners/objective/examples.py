@@ -33,6 +33,8 @@ class Examples:
     """What else `Model.forward` takes, [B, ...] each, by the name of its argument."""
     rows_per_sequence: int = 1
     """Above 1 where a curriculum cuts each sequence into that many rows, one below the other."""
+    bytes: int | None = None
+    """Of the text of the targets, where the vocabulary grows and a loss per token can be compared with none."""
 
     def split(self, size: int) -> Iterator[Examples]:
         """Micro-batches of up to `size` sequences. `count` stays that of the whole."""
@@ -40,7 +42,7 @@ class Examples:
         for start in range(0, len(self.ids), size):
             rows = slice(start, start + size)
             more = {name: value[rows] for name, value in self.more.items()}
-            yield Examples(self.ids[rows], self.targets[rows], self.count, more, self.rows_per_sequence)
+            yield replace(self, ids=self.ids[rows], targets=self.targets[rows], more=more)
 
     def part(self, index: int, of: int) -> Examples:
         """The rows that one of several processes reads, as many for each of them. `count` stays that of the whole.
@@ -64,12 +66,12 @@ class Examples:
         beside = device.type == "cuda"  # the copy of pinned memory runs beside the kernels before it
         more = {name: value.to(device, non_blocking=beside) for name, value in self.more.items()}
         ids, targets = (value.to(device, non_blocking=beside) for value in (self.ids, self.targets))
-        return Examples(ids, targets, self.count, more, self.rows_per_sequence)
+        return replace(self, ids=ids, targets=targets, more=more)
 
     def pinned(self) -> Examples:
         """The same in memory that a GPU reads by itself."""
         more = {name: value.pin_memory() for name, value in self.more.items()}
-        return Examples(self.ids.pin_memory(), self.targets.pin_memory(), self.count, more, self.rows_per_sequence)
+        return replace(self, ids=self.ids.pin_memory(), targets=self.targets.pin_memory(), more=more)
 
 
 class Objective(Protocol):

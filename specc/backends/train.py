@@ -35,7 +35,7 @@ DIVIDED = (
     "optimizer states, gradients and weights",
 )
 """What ZeRO divides among ranks, by its stage."""
-CURRICULUM = ("Curriculum", "Difficulty", "LinearLength", "Phase", "SteppedLength")
+CURRICULUM = ("Curriculum", "Difficulty", "GrowingVocabulary", "LinearLength", "Phase", "SteppedLength")
 """Names of `runners.curriculum` that a program may need."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from specc.diagnostics import At, Change, Finding, Remedy
 from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
-from specc.kinds.stage.curriculum import MixturePhase
+from specc.kinds.stage.curriculum import CurriculumSpec, MixturePhase
 from specc.spec.data import Data
 from specc.spec.spec import Spec
 
@@ -27,6 +27,8 @@ def check_curricula(spec: Spec) -> Iterator[Finding]:
             at: Path = ("stages", name, "curriculum", "mixture", index, "weights")
             yield from _unknown(at, phase, data, str(getattr(stage, "data", "")))
             yield from _sum(at, phase, data)
+        if curriculum.vocabulary:
+            yield from _merges(("stages", name, "curriculum", "vocabulary"), curriculum, spec)
 
 
 def _unknown(at: Path, phase: MixturePhase, data: Data, name: str) -> Iterator[Finding]:
@@ -39,6 +41,20 @@ def _unknown(at: Path, phase: MixturePhase, data: Data, name: str) -> Iterator[F
         help_text = f"did you mean `{near}`?" if near else f"it has {listed}"
         remedy = Remedy((Change("rename", (*at, source), near),), safe=False) if near else None
         yield Finding("SPC220", f"`{name}` has no source `{source}`", places, help=help_text, remedy=remedy)
+
+
+def _merges(at: Path, curriculum: CurriculumSpec, spec: Spec) -> Iterator[Finding]:
+    """A tokenizer without merges, and more of them than it can have."""
+    tokenizer = spec.tokenizer
+    if not tokenizer.has_merges:
+        headline = f"a vocabulary grows by merges, and a tokenizer of kind `{tokenizer.kind}` has none"
+        yield Finding("SPC232", headline, (At(at), At(("tokenizer", "kind"))), help="leave `vocabulary` out")
+        return
+    ids, last = tokenizer.lower().vocab_size, len(curriculum.vocabulary) - 1
+    if curriculum.vocabulary[last].merges >= ids:
+        headline = f"{curriculum.vocabulary[last].merges:,} merges are more than a tokenizer of {ids:,} ids has"
+        places = (At((*at, last, "merges")), At(("tokenizer", "vocab_size")))
+        yield Finding("SPC231", headline, places, help="name fewer: all of them are in use after the last step")
 
 
 def _sum(at: Path, phase: MixturePhase, data: Data) -> Iterator[Finding]:

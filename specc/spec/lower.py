@@ -43,6 +43,7 @@ _HARMLESS = frozenset(
             "SPC224",
             "SPC226",
             "SPC228",
+            "SPC232",
             "SPC307",
             "SPC314",
             "SPC502",

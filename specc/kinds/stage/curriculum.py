@@ -40,12 +40,20 @@ class DifficultySpec(Node):
     duration: Part = identity("How long until all are in use.", quantity("50%"))
 
 
+class VocabularyStep(Node):
+    """The first merges of the tokenizer, up to a point of the stage."""
+
+    until: Part = identity("Where the next vocabulary begins, from the start of the stage.")
+    merges: int = identity("How many of its merges are in use, the first ones.", ge=0)
+
+
 class CurriculumSpec(Node):
     """What changes in the data while the stage trains; nothing unless it is written."""
 
     sequence_length: SequenceLength | None = section("Short sequences first.", None)
     mixture: tuple[MixturePhase, ...] = section("Weights of the sources by phase, in place of those of the data.", ())
     difficulty: DifficultySpec | None = section("Easy sequences first.", None)
+    vocabulary: tuple[VocabularyStep, ...] = section("Few merges of the tokenizer first; all after the last.", ())
 
     def parts(self) -> Iterator[tuple[Path, Quantity]]:
         """Every point of the stage that is written, with its place below this section."""
@@ -57,6 +65,7 @@ class CurriculumSpec(Node):
         if self.sequence_length is not None:
             yield from self.sequence_length.check((*at, "sequence_length"), context_length)
         yield from self._check_ends((*at, "mixture"))
+        yield from self._check_merges((*at, "vocabulary"))
         if in_steps is None or steps is None:
             return
         for parts in self._sequels():
@@ -66,7 +75,7 @@ class CurriculumSpec(Node):
 
     def lower(self, in_steps: InSteps) -> Component | None:
         """Optimizer steps and tokens; None where nothing changes."""
-        if self.sequence_length is None and not self.mixture and self.difficulty is None:
+        if not (self.sequence_length or self.mixture or self.difficulty or self.vocabulary):
             return None
         mixture = tuple(
             {
@@ -76,6 +85,7 @@ class CurriculumSpec(Node):
             for phase in self.mixture
         )
         values: dict[str, Any] = {"linear": None, "stepped": None, "mixture": mixture, "difficulty": None}
+        values["vocabulary"] = tuple((in_steps(step.until), step.merges) for step in self.vocabulary)
         if self.sequence_length is not None:
             values |= self.sequence_length.lower(in_steps)
         if self.difficulty is not None:
@@ -96,6 +106,15 @@ class CurriculumSpec(Node):
         yield [(path, until) for path, until in phases if until is not None]
         if self.difficulty is not None:
             yield [(("difficulty", "duration"), self.difficulty.duration)]
+        yield [(("vocabulary", index, "until"), step.until) for index, step in enumerate(self.vocabulary)]
+
+    def _check_merges(self, at: Path) -> Iterator[Finding]:
+        """Each vocabulary is larger than the one before it."""
+        for index, (one, other) in enumerate(pairwise(self.vocabulary)):
+            if other.merges <= one.merges:
+                headline = f"a vocabulary of {other.merges:,} merges follows one of {one.merges:,}"
+                places = (At((*at, index + 1, "merges")), At((*at, index, "merges")))
+                yield Finding("SPC231", headline, places, help="let each have more merges than the one before it")
 
     def _check_ends(self, at: Path) -> Iterator[Finding]:
         """Every phase but the last has an end."""

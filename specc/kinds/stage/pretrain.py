@@ -193,6 +193,7 @@ class Pretrain(TrainingStage):
             for what, key, given in (
                 ("sequences that are filled up", "packing", self.packing.fills_up),
                 ("short sequences", "curriculum.sequence_length", self.curriculum.sequence_length is not None),
+                ("ids in parts", "curriculum.vocabulary", bool(self.curriculum.vocabulary)),
             )
             if given and not self.objective.takes_rows
         ]

@@ -1,7 +1,7 @@
 """Raw bytes."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from specc import ir
 from specc.diagnostics import Finding
@@ -14,6 +14,8 @@ _BYTES = 256
 
 class Byte(Node):
     """One id a UTF-8 byte, and one more that starts every document (Xue et al. 2022, ByT5, arXiv:2105.13626)."""
+
+    has_merges: ClassVar[bool] = False
 
     kind: Literal["byte"] = identity("The choice.")
     chat_template: str = identity(TEMPLATE, "none")

@@ -1,7 +1,7 @@
 """A tokenizer that exists already."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from specc import ir
 from specc.diagnostics import At, Finding
@@ -12,6 +12,8 @@ from specc.spec.base import Identifier, Node, identity
 
 class Pretrained(Node):
     """The `tokenizer.json` of a directory (Wolf et al. 2020, arXiv:1910.03771, section 4: the tokenizers library)."""
+
+    has_merges: ClassVar[bool] = True
 
     kind: Literal["pretrained"] = identity("The choice.")
     path: str = identity(
