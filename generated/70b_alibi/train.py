@@ -10,14 +10,22 @@ import math
 
 import torch
 from runners.init import Normal, Ones
+from runners.layout import Layout
 from runners.pretrain import Pretraining, pretrain
 
 from model import Cache, Model
+
+# What each of the 512 ranks holds; one model and one plan for every engine.
+LAYOUT = Layout(
+    shard=512,  # ranks that read different sequences and divide what ZeRO divides
+    zero_stage=3,  # optimizer states, gradients and weights are divided
+)
 
 PRETRAINING = Pretraining(
     stage="pretrain",
     engine="deepspeed",
     engine_config="deepspeed/pretrain.json",
+    layout=LAYOUT,
     seed=1234,
     data="mix",
     context_length=4096,  # tokens

@@ -10,14 +10,22 @@ import math
 
 import torch
 from runners.init import Normal, Ones, Zeros
+from runners.layout import Layout
 from runners.pretrain import Pretraining, pretrain
 
 from model import Cache, Model
+
+# What each of the 8 ranks holds; one model and one plan for every engine.
+LAYOUT = Layout(
+    shard=8,  # ranks that read different sequences and divide what ZeRO divides
+    zero_stage=1,  # optimizer states are divided
+)
 
 PRETRAINING = Pretraining(
     stage="pretrain",
     engine="deepspeed",
     engine_config="deepspeed/pretrain.json",
+    layout=LAYOUT,
     seed=1234,
     data="webtext",
     context_length=1024,  # tokens

@@ -120,18 +120,27 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "optimizer": _optimizer(work, experiment.model),
         "schedule": _rendered(work.schedule),
         "has_cache": plan.experiment.model.family != "encoder",
+        **_choices(work),
+    }
+    return Artifact(path, templates.render("train/train.py.j2", values))
+
+
+def _choices(work: ir.Training) -> dict[str, Any]:
+    """What a program says of its data, its objective and its watching, where that is not as usual."""
+    objective, token_loss = _said(work.objective), _token_loss(work)
+    curriculum = _said(work.curriculum)
+    return {
         "evaluation": _scored(work),
         "on_spike": _said(work.on_spike),
         "spike_name": SPIKES.get("" if work.on_spike is None else work.on_spike.kind),
-        "objective": (objective := _said(work.objective)),
-        "token_loss": (token_loss := _token_loss(work)),
+        "objective": objective,
+        "token_loss": token_loss,
         "objective_names": ", ".join(name for name in OBJECTIVES if f"{name}(" in f"{objective}{token_loss}"),
         "batch_sizes": work.phases,
-        "curriculum": (curriculum := "" if work.curriculum is None else _rendered(work.curriculum).rstrip("\n")),
+        "curriculum": curriculum,
         "curriculum_names": ", ".join(name for name in CURRICULUM if f"{name}(" in curriculum),
         "packing": None if work.options["packing"] == "concatenate" else work.options["packing"],
     }
-    return Artifact(path, templates.render("train/train.py.j2", values))
 
 
 def _layout(model: ir.Model, layout: ir.Layout, context_length: int) -> str:
