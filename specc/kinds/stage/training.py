@@ -148,7 +148,7 @@ class TrainingStage(Node):
                 "keep_checkpoints": self.checkpoint.keep_last,
                 "keep_checkpoint_every": _or_none(self.checkpoint.keep_every, steps),
                 "checkpoint_asynchronous": self.checkpoint.asynchronous,
-                "checkpoint_canary": self.checkpoint.canary,
+                "checkpoint_untried": not self.checkpoint.canary,
                 "log_every": self.log_every.whole,
                 **options,
             },
