@@ -69,6 +69,7 @@ _FSDP = "PyTorch, torch.distributed.fsdp.fully_shard"
 _UNPROVEN = "no comparison with one process is known to us"
 _XLA = "PyTorch/XLA, SPMD user guide: a mesh and partition specs, one program"
 _MUON = "Jordan et al. 2024: Newton-Schulz multiplies the whole matrix with itself"
+_ZERO = "DeepSpeed, runtime/zero: flat partitions"
 _WHOLE = "the optimizer reads whole matrices, and each rank holds a part of each"
 
 
@@ -77,46 +78,56 @@ def _not_shown(engine: str, feature: str, what: dict[str, str]) -> tuple[Refusal
     return tuple(Refusal(engine, feature, other, reason, _UNPROVEN) for other, reason in what.items())
 
 
+_DIVIDED_ROWS = "each rank holds a part of each row"
+_MASKS = "ranks that hold different parts would draw the same masks"
+_SCALE = "ranks that hold different parts would have to agree on the loss scale"
 _TENSOR = {
-    "width_norm": "the mean goes over the values of all ranks",
-    "prediction": "it repeats blocks outside `layers`",
+    "encoder": "the parts of an encoder were not divided",
     "two_stacks": "attention between two sequences was not divided",
+    "prediction": "blocks that predict further tokens were not divided",
     "shared_layers": "blocks that are used several times were not divided",
     "bottlenecks": "what follows a divided part was not divided",
-    "experts": "the stacks of experts are no linear layers that a rank holds columns of",
-    "latent": "each rank's heads add their share to the gradient of the one latent",
-    "relative": "the table of distances gives each head a column",
-    "sinks": "sinks of the heads of one rank were not held against all",
-    "dropout": "ranks that hold different heads would draw the same masks",
+    "width_norm": "the mean goes over the values of all ranks",
+    "dropout": _MASKS,
     "whole_matrices": _WHOLE,
+    "whole_rows": _DIVIDED_ROWS,
+    "fp16": _SCALE,
+}
+_AUTO_TP = {
+    **_TENSOR,
+    "latent": "each rank's heads add their share to the gradient of the one latent",
+    "each_head_norm": "it divides linear layers, and these are vectors",
+    "sinks": "it divides linear layers, and these are vectors",
+    "relative": "it divides linear layers, and the table of distances is none",
+    "experts": "it divides linear layers, and the stacks of experts are none",
 }
 _PIPELINE = {
+    "encoder": "it is made of decoders",
     "prediction": "blocks that predict further tokens read what the first and the last stage hold",
     "bottlenecks": "what follows a part was not held against one process",
-    "apart": "later stages do not see where documents begin",
-    "other_objective": "later stages do not see what the objective hides",
-    "balanced": "what keeps experts even is made on every stage, and the loss on the last",
-    "dropout": "masks are drawn by (seed, step) for a whole model",
-    "encoder": "masks of an encoder are made of the tokens, which later stages do not see",
     "relative": "the table of distances stands on the first stage, and every stage needs it",
-    "fp16": "stages would have to agree on the loss scale",
+    "auxiliary": "no rank knows the load of the experts in all layers",
+    "other_objective": "what the objective hides was not handed from stage to stage",
+    "dropout": "masks are drawn by (seed, step) for a whole model",
+    "fp16": _SCALE,
+}
+_GRID = {
+    **_PIPELINE,
+    "apart": "where documents begin was not handed from stage to stage",
+    "prefix": "how long the prefix is was not handed from stage to stage",
+    "balanced": "the load of experts is not counted over stages",
 }
 _CONTEXT = {
-    "apart": "documents that begin on another rank are not seen",
-    "other_objective": "what the objective hides is drawn for whole sequences",
+    "encoder": "it is made for decoders",
     "two_stacks": "attention between two sequences was not divided",
     "prediction": "the token after the last one of a part stands on another rank",
-    "latent": "its keys of two parts are not exchanged",
-    "relative": "the table of distances gives each head a column",
     "sinks": "sinks of the heads of one rank were not held against all",
-    "balanced": "load is counted for whole sequences",
+    "relative": "the table of distances gives each head a column",
     "capacity": "what an expert takes of a sequence is counted for whole sequences",
-    "table": "the table of positions is read from its start on every rank",
-    "dropout": "ranks that hold different tokens would draw the same masks",
-}
-_EXPERT = {
-    "capacity": "what an expert takes of a sequence is counted before tokens travel",
-    "balanced": "the load of experts of other ranks is not counted",
+    "other_objective": "what the objective hides is drawn for whole sequences",
+    "prefix": "how long the prefix is was not handed to the parts of a sequence",
+    "dropout": _MASKS,
+    "fp16": _SCALE,
 }
 
 REFUSALS: tuple[Refusal, ...] = (
@@ -154,26 +165,33 @@ REFUSALS: tuple[Refusal, ...] = (
         Refusal("deepspeed", zero, "whole_matrices", "ZeRO divides a flat list of all weights", _MUON)
         for zero in ("zero_1", "zero_2", "zero_3")
     ),
-    *_not_shown("deepspeed", "tensor", _TENSOR),
-    *_not_shown("deepspeed", "pipeline", _PIPELINE),
+    *(
+        Refusal("deepspeed", zero, "whole_rows", "ZeRO divides a flat list of all weights", _ZERO)
+        for zero in ("zero_1", "zero_2", "zero_3")
+    ),
+    Refusal("deepspeed", "several_optimizers", None, "it steps one optimizer", "DeepSpeed, runtime/engine.py"),
+    Refusal("deepspeed", "selective", None, "its step recomputes whole blocks", _UNPROVEN),
+    Refusal("deepspeed", "balanced", None, "the load of experts is not counted over ranks", _UNPROVEN),
+    *_not_shown("deepspeed", "tensor", _AUTO_TP),
+    *_not_shown("deepspeed", "pipeline", _GRID),
     Refusal("torch", "zero_1", None, "FSDP2 divides gradients too, as stage 2 does", _FSDP),
     Refusal("torch", "hybrid", "zero_0", "there is nothing that groups of ranks would divide", _FSDP),
     Refusal("torch", "hybrid", "expert", "experts are taken out of the ranks that shard", _UNPROVEN),
-    Refusal("torch", "zero_2", "whole_matrices", _WHOLE, _MUON),
-    Refusal("torch", "zero_3", "whole_matrices", _WHOLE, _MUON),
+    *(
+        Refusal("torch", zero, other, reason, source)
+        for zero in ("zero_2", "zero_3")
+        for other, reason, source in (("whole_matrices", _WHOLE, _MUON), ("fp16", _SCALE, _UNPROVEN))
+    ),
     Refusal("torch", "expert", "tensor", "experts that are divided twice were not verified", _UNPROVEN),
-    Refusal("torch", "expert", "pipeline", "experts on several stages were not verified", _UNPROVEN),
-    Refusal("torch", "expert", "context", "experts of parts of a sequence were not verified", _UNPROVEN),
-    Refusal("torch", "context", "pipeline", "stages that exchange parts of a sequence were not verified", _UNPROVEN),
+    Refusal("torch", "expert", "fp16", _SCALE, _UNPROVEN),
+    Refusal("torch", "expert", "dropout", _MASKS, _UNPROVEN),
     *(
         Refusal("torch", "compile", other, "graphs that are cut at collectives were not verified", _UNPROVEN)
         for other in ("tensor", "pipeline", "context", "expert")
     ),
-    Refusal("torch", "data", "balanced", "the load of experts on other ranks is not counted", _UNPROVEN),
     *_not_shown("torch", "tensor", _TENSOR),
     *_not_shown("torch", "pipeline", _PIPELINE),
     *_not_shown("torch", "context", _CONTEXT),
-    *_not_shown("torch", "expert", _EXPERT),
     Refusal("xla", "zero_1", None, "SPMD shards a tensor or does not: stages 0 and 3", _XLA),
     Refusal("xla", "zero_2", None, "SPMD shards a tensor or does not: stages 0 and 3", _XLA),
     Refusal("xla", "hybrid", None, "its mesh has one axis of data", _UNPROVEN),
@@ -186,6 +204,8 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("xla", "compile", None, "dynamo under SPMD gives wrong gradients; XLA compiles the step itself", _COMPILED),
     Refusal("xla", "selective", None, "its checkpointing takes no policy", "PyTorch/XLA, utils/checkpoint.py"),
     Refusal("xla", "experts", None, "how many tokens an expert gets is another shape each step", _XLA),
+    Refusal("xla", "fp16", None, "it has no loss scaler", "PyTorch/XLA, amp"),
+    Refusal("xla", "dropout", None, "its masks are drawn by a generator of its own", "PyTorch/XLA, set_rng_state"),
     Refusal("xla", "data", "whole_matrices", "orthogonal steps of divided matrices were not verified", _UNPROVEN),
     Refusal("xla", "tensor", "whole_matrices", "orthogonal steps of divided matrices were not verified", _UNPROVEN),
 )

@@ -16,7 +16,10 @@ _TEXT = {
     "engine": "What runs the step.",
     "zero_stage": "What ZeRO shards: 1 optimizer states, 2 also gradients, 3 also weights; 0 nothing.",
     "micro_batch_size": "Sequences per forward pass and device.",
-    "activation_checkpointing": "Whether blocks are computed again in the backward pass instead of kept.",
+    "activation_checkpointing": "What of blocks is computed again in the backward pass instead of kept.",
+    "data_parallel_replicas": "Groups of data-parallel ranks that each hold everything ZeRO shards.",
+    "pipeline_schedule": "In what order micro-batches go through the pipeline stages.",
+    "compile": "Whether `torch.compile` compiles the step.",
     "data_parallel_size": "Devices that each read a part of the batch.",
     "intra_node_bandwidth": "Bandwidth of a device to those of its node, in each direction.",
     "inter_node_bandwidth": "Bandwidth of a device to other nodes, in each direction.",
@@ -68,7 +71,7 @@ def _reasons(stage: StagePlan, field: str, cluster: Cluster) -> tuple[str, ...]:
     """Why the planner took what it took: the nearest layouts that it did not take."""
     if field == "data_parallel_size":
         return (f"the layout on {cluster.devices:,} device{'s' if cluster.devices != 1 else ''}",)
-    if field.endswith("_parallel_size"):
+    if field.endswith("_parallel_size") or field in ("data_parallel_replicas", "pipeline_schedule"):
         return ()
     chosen = getattr(stage.layout, field)
     others = [other for other in stage.rejected if getattr(other.layout, field) != chosen]

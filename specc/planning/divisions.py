@@ -19,10 +19,13 @@ def divisions(asked: Asked, engine: str | None) -> Iterator[Finding]:
     yield from _experts(asked)
 
 
-def stages(asked: Asked, engine: str | None) -> Iterator[Finding]:
-    """What a pipeline cannot be cut into, whatever its sizes."""
-    yield from _stacks(asked)
-    yield from _tied(asked, engine)
+def stacks(asked: Asked) -> Iterator[Finding]:
+    """A pipeline runs through one stack of blocks."""
+    if asked.model.encoder is None or asked.mesh.pipeline == 1:
+        return
+    headline = f"an encoder-decoder has two stacks, and {asked.mesh.pipeline} pipeline stages cut one"
+    note = "every stage of the decoder would have to be sent what the encoder made"
+    yield Finding("SPC146", headline, (At(("pipeline_parallel_size",)), At(("model", "kind"))), (note,))
 
 
 def layers(asked: Asked) -> Iterator[Finding]:
@@ -140,29 +143,6 @@ def _experts(asked: Asked) -> Iterator[Finding]:
         yield Finding("SPC408", headline, at, help="leave `expert_parallel_size` out")
         return
     yield _indivisible("SPC408", experts, "experts", mesh.expert, "expert", ("model", "ffn", "num_experts"))
-
-
-def _stacks(asked: Asked) -> Iterator[Finding]:
-    """A pipeline runs through one stack of blocks."""
-    if asked.model.encoder is None or asked.mesh.pipeline == 1:
-        return
-    headline = f"an encoder-decoder has two stacks, and {asked.mesh.pipeline} pipeline stages cut one"
-    note = "every stage of the decoder would have to be sent what the encoder made"
-    yield Finding("SPC146", headline, (At(("pipeline_parallel_size",)), At(("model", "kind"))), (note,))
-
-
-def _tied(asked: Asked, engine: str | None) -> Iterator[Finding]:
-    """PyTorch's pipeline stages own their weights; DeepSpeed keeps tied copies equal (`TiedLayerSpec`)."""
-    pipeline = asked.mesh.pipeline
-    if pipeline == 1 or not asked.model.is_tied or engine in (None, "deepspeed") or asked.model.encoder is not None:
-        return
-    yield Finding(
-        "SPC410",
-        f"tied embeddings cannot live on the first and the last of {pipeline} pipeline stages of engine `torch`",
-        (At(("pipeline_parallel_size",)), At(("model", "tie_embeddings"))),
-        ("torch.distributed.pipelining shares no weight between stages (torchtitan #2580 refuses it too)",),
-        help="use `tie_embeddings: false`, or no pipeline",
-    )
 
 
 def _indivisible(code: str, count: int, things: str, ranks: int, axis: str, place: tuple[str | int, ...]) -> Finding:

@@ -16,7 +16,7 @@ from specc.ir.plan import Cluster
 from specc.planning.asked import Asked
 from specc.planning.batch import divisors
 from specc.planning.combinations import ENGINES, FEATURES, KEYS, Refusal, allows, refusals
-from specc.planning.divisions import divisions, layers, shards, size_of, stages
+from specc.planning.divisions import divisions, layers, shards, size_of, stacks
 from specc.planning.traits import trait
 
 SIZES = (
@@ -83,7 +83,7 @@ def _findings(asked: Asked, *, advise: bool) -> Iterator[Finding]:
     impossible = tuple(_product(asked))
     # What sizes would have to divide is another question for the sizes that come instead.
     divided = () if impossible else (divisions(asked, engine), layers(asked), shards(asked))
-    checks = (_machine(asked), impossible, *divided, stages(asked, engine), _schedule(asked), _combination(asked))
+    checks = (_machine(asked), impossible, *divided, stacks(asked), _schedule(asked), _combination(asked))
     for finding in (finding for check in checks for finding in check):
         at = tuple(replace(place_, path=_absolute(place_.path, place)) for place_ in finding.at)
         help_text = finding.help or (_advice(finding, asked) if advise else None)
@@ -289,8 +289,7 @@ def _allowing(names: tuple[str, ...], asked: Asked) -> list[str]:
 
 def _divides(asked: Asked, engine: str) -> bool:
     """Whether the engine of a request can divide the model as it asks."""
-    checks = (divisions(asked, engine), stages(asked, engine))
-    return all(next(check, None) is None for check in checks)
+    return next(divisions(asked, engine), None) is None
 
 
 def _engine(asked: Asked) -> str | None:

@@ -19,6 +19,7 @@ from specc.planning.indivisible import indivisible
 from specc.planning.infeasible import does_not_fit
 from specc.planning.legality import checkpointing_modes, engines, legal, unfit, zero_stages
 from specc.planning.memory import checkpoint_bytes, memory_limit, stage_memory, weights_memory
+from specc.planning.rounds import runs, unrun
 from specc.planning.text import article, gib, layout_words
 from specc.planning.time import model_flops_per_token, step_time
 from specc.planning.workload import Workload, measure
@@ -95,7 +96,7 @@ def _plan(experiment: Experiment, stage: Stage, cluster: Cluster) -> tuple[Stage
     asked = Asked(experiment.model, stage, stage.work.requested, cluster)
     candidates = tuple(_candidates(asked, work))
     if not candidates:
-        finding = indivisible(stage, stage.work, cluster, lambda wanted, batch: trials.fits(wanted, cluster, batch))
+        finding = _unsplit(asked, trials)
         return _unplaced(stage, stage.work, work, None, finding), (finding,)
     fitting = [candidate for candidate in candidates if candidate.fits]
     if not fitting:
@@ -125,6 +126,22 @@ def _unusable(stage: Stage, training: Training, cluster: Cluster) -> Iterator[Fi
         yield Finding("SPC414", headline, at, (f"it has {', '.join(device.peak_flops)}",), way_out)
 
 
+def _unsplit(asked: Asked, trials: Trials) -> Finding:
+    """Why there is no layout at all: the schedule cannot run any split of the batch, or there is none."""
+    training, schedule = asked.training, _schedule(asked)
+    batches = splits(training.global_batch_size, asked.mesh.data, asked.requested)
+    if batches:
+        return unrun(asked.stage, training, asked, batches, schedule)
+    machines = asked.cluster
+    return indivisible(asked.stage, training, machines, lambda wanted, batch: trials.fits(wanted, machines, batch))
+
+
+def _schedule(asked: Asked) -> str:
+    """The one that is asked for, else the one that goes through as many pieces as a stage has."""
+    interleaves = asked.mesh.pipeline > 1 and asked.mesh.chunks > 1
+    return asked.requested.pipeline_schedule or ("interleaved_1f1b" if interleaves else "1f1b")
+
+
 def _candidates(asked: Asked, work: Workload) -> Iterator[Candidate]:
     """Every legal layout that keeps what was requested, priced, up to the first engine under which one fits."""
     for engine in engines(asked):
@@ -139,7 +156,8 @@ def _layouts(asked: Asked, work: Workload, engine: str) -> Iterator[Layout]:
     mesh, requested = asked.mesh, asked.requested
     batches = fitting(splits(work.global_batch_size, mesh.data, requested), work.smaller_batches, mesh.data)
     modes, stages = checkpointing_modes(engine, asked), zero_stages(engine, asked)
-    chunks = mesh.chunks if mesh.pipeline > 1 else 1
+    chunks, schedule = mesh.chunks if mesh.pipeline > 1 else 1, _schedule(asked)
+    batches = tuple(each for each in batches if runs(engine, schedule, mesh.pipeline, each[1]))
     for stage, mode, (micro, steps) in product(stages, modes, batches):
         yield Layout(
             engine,
@@ -155,7 +173,7 @@ def _layouts(asked: Asked, work: Workload, engine: str) -> Iterator[Layout]:
             mesh.context,
             mesh.expert,
             mesh.data // (requested.data_parallel_shard_size or mesh.data) if stage else 1,
-            requested.pipeline_schedule or ("interleaved_1f1b" if chunks > 1 else "1f1b"),
+            schedule,
             requested.compile,
         )
 

@@ -42,10 +42,15 @@ class Brought:
         return self.given("qk_norm") is not None and self.given("qk_norm_over") == over
 
     @property
-    def reads_whole_matrices(self) -> bool:
-        """Whether an optimizer reads more of a matrix than the element that it changes (Muon, Adafactor)."""
-        used = [self.training.optimizer, *(rule.optimizer for rule in self.training.rules)]
-        return any(each.values.get("matrices_only") or each.values.get("whole_matrices") for each in used)
+    def optimizers(self) -> tuple[Component, ...]:
+        """Those of all rules, and the one of every other weight."""
+        return (*(rule.optimizer for rule in self.training.rules), self.training.optimizer)
+
+    def acts_on(self, what: str) -> bool:
+        """Whether an optimizer reads more than the element that it changes: the `rows` or `matrices` it stands in."""
+        given = [each.values.get("acts_on") for each in self.optimizers]
+        by_name = what == "matrices" and any(each.values.get("matrices_only") for each in self.optimizers)
+        return what in given or by_name
 
     @property
     def objective(self) -> str:
@@ -111,6 +116,12 @@ TRAITS: tuple[Trait, ...] = (
     Trait("sinks", "attention sinks", (*_ATTENTION, "sinks"), lambda b: bool(b.given("sinks"))),
     Trait("relative", "relative positions", (*_MODEL, "position", "kind"), lambda b: b.has("position/relative")),
     Trait("table", "a table of positions", (*_MODEL, "position", "kind"), lambda b: b.has("position/learned")),
+    Trait(
+        "auxiliary",
+        "experts whose load adds to the loss",
+        (*_MODEL, "ffn", "balancing"),
+        lambda b: b.model.regulation.auxiliary_loss is not None,
+    ),
     Trait("experts", "experts", (*_MODEL, "ffn", "kind"), lambda b: bool(b.given("num_experts"))),
     Trait(
         "balanced",
@@ -133,15 +144,23 @@ TRAITS: tuple[Trait, ...] = (
     ),
     Trait(
         "other_objective",
-        "an objective other than the next token",
+        "an objective that hides tokens or predicts several",
         ("stage", "objective"),
-        lambda b: b.objective != "causal",
+        lambda b: b.objective not in ("causal", "prefix"),
     ),
+    Trait("prefix", "a prefix that is seen as a whole", ("stage", "objective"), lambda b: b.objective == "prefix"),
     Trait(
         "whole_matrices",
         "an optimizer that reads whole matrices",
         ("stage", "optimizer"),
-        lambda b: b.reads_whole_matrices,
+        lambda b: b.acts_on("matrices"),
+    ),
+    Trait("whole_rows", "an optimizer that reads whole rows", ("stage", "optimizer"), lambda b: b.acts_on("rows")),
+    Trait(
+        "several_optimizers",
+        "several optimizers",
+        ("stage", "optimizer"),
+        lambda b: len({each.kind for each in b.optimizers}) > 1,
     ),
     Trait("fp16", "fp16", ("stage", "precision"), lambda b: b.training.precision == "fp16"),
     Trait("cpu", "a CPU", ("cluster", "device"), lambda b: b.cluster.device.name == "cpu"),

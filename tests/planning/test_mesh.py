@@ -193,14 +193,17 @@ def test_a_requested_mesh_is_planned_and_fills_the_devices():
 
 
 def test_memory_advice_in_a_mesh_is_legal():
-    """DeepSpeed's pipeline has no ZeRO-3, so that it is not advised."""
+    """DeepSpeed's pipeline has no ZeRO-3, so that it is advised with PyTorch's."""
     asked = {"pipeline_parallel_size": 2, "engine": "deepspeed", "zero_stage": 1}
     plan, (found,) = plan_experiment(
         experiment(LLAMA_70B, stage(training(LLAMA_70B, 1024, **asked))), cluster(nodes=16)
     )
     assert plan.stage("pretrain").layout is None
     assert found.code == "SPC406"
-    assert "zero_stage" not in found.help
+    assert found.help == "use `zero_stage: 3` and `engine: torch`"
+    changed = {**asked, "engine": "torch", "zero_stage": 3}
+    machines = cluster(nodes=16)
+    assert not plan_experiment(experiment(LLAMA_70B, stage(training(LLAMA_70B, 1024, **changed))), machines)[1]
 
 
 def test_the_fullest_of_uneven_stages_is_counted():
