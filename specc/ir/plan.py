@@ -102,7 +102,7 @@ class Layout:
     pipeline_schedule: str = "1f1b"
     """In what order micro-batches go through the stages: gpipe, 1f1b, interleaved_1f1b."""
     compile: bool = False
-    """Whether `torch.compile` compiles the step."""
+    """Whether `torch.compile` compiles the blocks."""
 
     @property
     def devices(self) -> int:

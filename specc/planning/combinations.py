@@ -26,6 +26,7 @@ FEATURES = {
     "interleaving": "interleaved pipeline stages",
     "gpipe": "the schedule `gpipe`",
     "context": "context parallelism",
+    "nested": "context parallelism inside tensor parallelism",
     "expert": "expert parallelism",
     "selective": "selective activation checkpointing",
     "full": "full activation checkpointing",
@@ -42,6 +43,7 @@ KEYS = {
     "interleaving": "pipeline_chunks",
     "gpipe": "pipeline_schedule",
     "context": "context_parallel_size",
+    "nested": "context_parallel_size",
     "expert": "expert_parallel_size",
     "selective": "activation_checkpointing",
     "full": "activation_checkpointing",
@@ -189,6 +191,7 @@ REFUSALS: tuple[Refusal, ...] = (
         Refusal("torch", "compile", other, "graphs that are cut at collectives were not verified", _UNPROVEN)
         for other in ("tensor", "pipeline", "context", "expert")
     ),
+    Refusal("torch", "nested", "latent", "its heads are divided once", _UNPROVEN),
     *_not_shown("torch", "tensor", _TENSOR),
     *_not_shown("torch", "pipeline", _PIPELINE),
     *_not_shown("torch", "context", _CONTEXT),
@@ -228,6 +231,7 @@ def features(engine: str, requested: Requested, zero_stage: int | None, data: in
     shard = requested.data_parallel_shard_size
     switches = (
         ("sequence", requested.sequence_parallel and "tensor" in used),
+        ("nested", "tensor" in used and "context" in used),
         ("gpipe", requested.pipeline_schedule == "gpipe" and "pipeline" in used),
         ("hybrid", shard is not None and shard < data),
         ("compile", requested.compile),

@@ -19,7 +19,7 @@ _TEXT = {
     "activation_checkpointing": "What of blocks is computed again in the backward pass instead of kept.",
     "data_parallel_replicas": "Groups of data-parallel ranks that each hold everything ZeRO shards.",
     "pipeline_schedule": "In what order micro-batches go through the pipeline stages.",
-    "compile": "Whether `torch.compile` compiles the step.",
+    "compile": "Whether `torch.compile` compiles the blocks.",
     "data_parallel_size": "Devices that each read a part of the batch.",
     "intra_node_bandwidth": "Bandwidth of a device to those of its node, in each direction.",
     "inter_node_bandwidth": "Bandwidth of a device to other nodes, in each direction.",

@@ -53,7 +53,7 @@ class ParallelismSpec(Node):
         "attention, or everything.",
         "auto",
     )
-    compile: bool = numerics("Whether `torch.compile` compiles the step.", False)
+    compile: bool = numerics("Whether `torch.compile` compiles the blocks.", False)
 
     def lower(self) -> ir.Requested:
         """What was written out; None where the planner decides."""

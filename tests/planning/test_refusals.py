@@ -24,6 +24,7 @@ FEATURES = {
     "interleaving": ("pipeline_parallel_size=2", "pipeline_chunks=2"),
     "gpipe": ("pipeline_parallel_size=2", "pipeline_schedule=gpipe"),
     "context": ("context_parallel_size=2",),
+    "nested": ("context_parallel_size=2", "tensor_parallel_size=2"),
     "expert": ("expert_parallel_size=2",),
     "selective": ("activation_checkpointing=selective",),
     "compile": ("compile=true",),
