@@ -2,7 +2,9 @@
 
 from specc.ir.experiment import Requested
 from specc.planning.combinations import ENGINES, FEATURES, KEYS, REFUSALS, allows, features
+from specc.planning.combinations_text import as_markdown
 from specc.planning.traits import TRAITS
+from tests.conftest import ROOT
 
 
 def test_the_table_speaks_of_engines_and_features_that_exist():
@@ -14,6 +16,10 @@ def test_the_table_speaks_of_engines_and_features_that_exist():
     assert set(KEYS) == set(FEATURES)
     assert not set(FEATURES) & {each.name for each in TRAITS}
     assert set(KEYS.values()) <= set(Requested.__dataclass_fields__)
+
+
+def test_the_page_is_the_table():
+    assert (ROOT / "docs/parallelism.md").read_text(encoding="utf-8").endswith(as_markdown())
 
 
 def test_no_cell_stands_twice():
