@@ -9,6 +9,7 @@ from specc.ir.plan import Layout
 from specc.planning import device
 from specc.planning.memory import allowances, memory_limit, stage_memory
 from specc.planning.workload import measure
+from tests.compiling import planned
 from tests.planning.placing import GPT_7B, LLAMA_70B, TINY, cluster, decoder, lora, training
 
 STATES = ("weights", "gradients", "master weights", "optimizer states")
@@ -120,3 +121,29 @@ def test_full_checkpointing_and_higher_stages_never_need_more():
     totals = [stage_memory(work, layout(zero=stage, ranks=64), H100).total for stage in (1, 2, 3)]
     assert totals == sorted(totals, reverse=True)
     assert cluster().devices == 8
+
+
+def test_selective_checkpointing_keeps_products_and_attention_by_hand():
+    """A block of `presets/tiny.yaml` in fp32: outputs of seven matrices, the attention's, and its log-sum-exps."""
+    plan = planned()
+    (stage_,) = plan.experiment.stages
+    work = measure(plan.experiment.model, stage_.work)
+    outputs = 64 + 32 + 32 + 64 + 192 + 192 + 64
+    assert work.selective_bytes == 2 * (4 * (outputs + 64) + 4 * 4)
+
+
+def test_selective_checkpointing_needs_less_than_none_and_more_than_full():
+    work = measure(LLAMA_70B, training(LLAMA_70B, 512))
+    saved = {
+        mode: by_cause(work, replace(layout(zero=3, ranks=512), activation_checkpointing=mode))["activations"]
+        for mode in ("none", "selective", "full")
+    }
+    assert saved["full"] < saved["selective"] < saved["none"]
+
+
+def test_groups_that_are_copies_hold_more_of_the_states():
+    work = measure(LLAMA_70B, training(LLAMA_70B, 512))
+    whole = by_cause(work, layout("torch", zero=3, ranks=64))
+    grouped = by_cause(work, replace(layout("torch", zero=3, ranks=64), data_parallel_replicas=8))
+    for cause in ("weights", "gradients", "optimizer states"):
+        assert grouped[cause] == pytest.approx(8 * whole[cause], rel=1e-6)
