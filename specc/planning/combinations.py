@@ -90,6 +90,7 @@ _TENSOR = {
     "shared_layers": "blocks that are used several times were not divided",
     "bottlenecks": "what follows a divided part was not divided",
     "width_norm": "the mean goes over the values of all ranks",
+    "each_head_norm": "norms of their own for the heads of one rank were not held against all",
     "dropout": _MASKS,
     "whole_matrices": _WHOLE,
     "whole_rows": _DIVIDED_ROWS,
@@ -176,12 +177,11 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("deepspeed", "balanced", None, "the load of experts is not counted over ranks", _UNPROVEN),
     *_not_shown("deepspeed", "tensor", _AUTO_TP),
     *_not_shown("deepspeed", "pipeline", _GRID),
-    Refusal("torch", "zero_1", None, "FSDP2 divides gradients too, as stage 2 does", _FSDP),
     Refusal("torch", "hybrid", "zero_0", "there is nothing that groups of ranks would divide", _FSDP),
     Refusal("torch", "hybrid", "expert", "experts are taken out of the ranks that shard", _UNPROVEN),
     *(
         Refusal("torch", zero, other, reason, source)
-        for zero in ("zero_2", "zero_3")
+        for zero in ("zero_1", "zero_2", "zero_3")
         for other, reason, source in (("whole_matrices", _WHOLE, _MUON), ("fp16", _SCALE, _UNPROVEN))
     ),
     Refusal("torch", "expert", "tensor", "experts that are divided twice were not verified", _UNPROVEN),

@@ -42,17 +42,6 @@ class Brought:
         return self.given("qk_norm") is not None and self.given("qk_norm_over") == over
 
     @property
-    def optimizers(self) -> tuple[Component, ...]:
-        """Those of all rules, and the one of every other weight."""
-        return (*(rule.optimizer for rule in self.training.rules), self.training.optimizer)
-
-    def acts_on(self, what: str) -> bool:
-        """Whether an optimizer reads more than the element that it changes: the `rows` or `matrices` it stands in."""
-        given = [each.values.get("acts_on") for each in self.optimizers]
-        by_name = what == "matrices" and any(each.values.get("matrices_only") for each in self.optimizers)
-        return what in given or by_name
-
-    @property
     def objective(self) -> str:
         """What is predicted."""
         found = self.training.objective
@@ -153,14 +142,19 @@ TRAITS: tuple[Trait, ...] = (
         "whole_matrices",
         "an optimizer that reads whole matrices",
         ("stage", "optimizer"),
-        lambda b: b.acts_on("matrices"),
+        lambda b: b.training.shards == "matrices",
     ),
-    Trait("whole_rows", "an optimizer that reads whole rows", ("stage", "optimizer"), lambda b: b.acts_on("rows")),
+    Trait(
+        "whole_rows",
+        "an optimizer that reads whole rows",
+        ("stage", "optimizer"),
+        lambda b: b.training.shards == "rows",
+    ),
     Trait(
         "several_optimizers",
         "several optimizers",
         ("stage", "optimizer"),
-        lambda b: len({each.kind for each in b.optimizers}) > 1,
+        lambda b: len({each.kind for each in b.training.optimizers}) > 1,
     ),
     Trait("fp16", "fp16", ("stage", "precision"), lambda b: b.training.precision == "fp16"),
     Trait("cpu", "a CPU", ("cluster", "device"), lambda b: b.cluster.device.name == "cpu"),

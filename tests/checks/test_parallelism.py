@@ -34,7 +34,6 @@ REFUSED = {
     "engine: deepspeed, context_parallel_size: 2": "SPC407",
     "engine: deepspeed, data_parallel_shard_size: 4": "SPC407",
     "engine: deepspeed, compile: true": "SPC407",
-    "engine: torch, zero_stage: 1": "SPC407",
     "engine: torch, zero_stage: 0, data_parallel_shard_size: 4": "SPC407",
     "engine: torch, expert_parallel_size: 4": "SPC408",
     "engine: torch, data_parallel_shard_size: 3": "SPC432",

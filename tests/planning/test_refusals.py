@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from specc.driver import Outcome, check
-from specc.ir import Component
 from specc.planning.combinations import REFUSALS, Refusal
-from specc.planning.legality import unfit
 from specc.planning.traits import TRAITS
 from tests.compiling import TINY
-from tests.planning.placing import LLAMA_70B, cluster, stage, training
 
 FEATURES = {
     "data": (),
@@ -58,6 +53,7 @@ BROUGHT = {
     "apart": ("stages.pretrain.packing={cross_document: false}",),
     "prefix": ("stages.pretrain.objective={kind: prefix}",),
     "other_objective": ("model.prediction={depth: 2}", "stages.pretrain.objective={kind: multi_token}"),
+    "whole_rows": ("stages.pretrain.optimizer={kind: adamw_8bit, learning_rate: 1.0e-3}",),
     "several_optimizers": (
         "stages.pretrain.optimizer={kind: adamw, learning_rate: 1.0e-3, rules: [{match: '*_proj.weight', optimizer: "
         "{kind: muon, learning_rate: 1.0e-3}}]}",
@@ -108,7 +104,6 @@ SILENT = [
     ("deepspeed", "pipeline", "zero_3"),
     ("deepspeed", "experts", "expert", "zero_3"),
     ("deepspeed", "fp16", "cpu"),
-    ("torch", "zero_1"),
     ("xla", "compile"),
 ]
 """What was seen to train wrong, to stop or to hang, each written out: the table must have a row for it."""
@@ -116,7 +111,7 @@ SILENT = [
 ALONE = {
     *(("xla", experts) for experts in ("experts", "balanced", "auxiliary", "capacity")),
     *(("xla", what) for what in ("whole_matrices", "several_optimizers", "dropout")),
-    *(("deepspeed", what) for what in ("whole_matrices", "several_optimizers", "balanced", "auxiliary")),
+    *(("deepspeed", what) for what in ("whole_matrices", "whole_rows", "several_optimizers", "balanced", "auxiliary")),
 }
 """Engines that cannot train a trait on four ranks that only read different sequences."""
 
@@ -128,11 +123,7 @@ def test_what_is_wrong_in_silence_is_refused(row: tuple[str, ...]) -> None:
     assert errors(engine, *names)
 
 
-SPOKEN = [cell for cell in REFUSALS if cell.together in (None, *FEATURES, *BROUGHT)]
-"""Cells that a spec can ask for with the kinds there are."""
-
-
-@pytest.mark.parametrize("cell", SPOKEN, ids=lambda cell: f"{cell.engine}-{cell.feature}-{cell.together}")
+@pytest.mark.parametrize("cell", REFUSALS, ids=lambda cell: f"{cell.engine}-{cell.feature}-{cell.together}")
 def test_every_cell_refuses_a_spec_with_its_reason(cell: Refusal) -> None:
     found = [one for one in outcome(cell.engine, cell.feature, cell.together).diagnostics if one.severity == "error"]
     traits = {trait.name for trait in TRAITS}
@@ -145,20 +136,3 @@ def test_every_cell_refuses_a_spec_with_its_reason(cell: Refusal) -> None:
 @pytest.mark.parametrize("name", [name for name in BROUGHT if name not in ("cpu", "fp16")])
 def test_what_a_stage_brings_is_no_hindrance_where_nothing_is_divided(engine: str, name: str) -> None:
     assert errors(engine, name) == (["SPC430"] if (engine, name) in ALONE else [])
-
-
-def test_an_optimizer_that_reads_whole_rows_is_not_given_parts_of_them() -> None:
-    """Blocks of eight-bit states do not reach over the end of a row; FSDP2 divides between rows, DeepSpeed within."""
-    rows = Component("optimizer/rows", values={"acts_on": "rows"})
-
-    def said(**asked: object) -> list[str]:
-        work = replace(training(LLAMA_70B, 64, **asked), optimizer=rows)
-        return [each.code for each in unfit(LLAMA_70B, stage(work), work, cluster())]
-
-    assert said(engine="torch", zero_stage=3) == []
-    assert said(engine="torch", tensor_parallel_size=2) == ["SPC430"]
-    assert said(engine="deepspeed") == ["SPC430"]
-
-
-def test_only_what_is_spoken_of_elsewhere_has_no_spec_here() -> None:
-    assert {cell.together for cell in REFUSALS if cell not in SPOKEN} == {"whole_rows"}
