@@ -1,4 +1,4 @@
-"""Short sequences on layouts that divide sequences, or that expect all of them to be alike."""
+"""Short sequences on layouts that divide sequences, or expect all of them to be alike."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ def row_lengths(work: Training) -> tuple[int, ...]:
 
 
 def _pipeline(name: str, layout: Layout) -> Iterator[Finding]:
-    if layout.pipeline_parallel_size > 1:
+    if layout.pipeline_parallel_size > 1 and layout.engine == "deepspeed":
+        stages = f"{layout.pipeline_parallel_size} pipeline stages of DeepSpeed"
         yield Finding(
             "SPC229",
-            f"sequences change their length, and {layout.pipeline_parallel_size} pipeline stages expect one shape",
+            f"sequences change their length, and {stages} expect one shape",
             (
                 At(("stages", name, "curriculum", "sequence_length")),
                 At(("stages", name, "parallelism", "pipeline_parallel_size")),
             ),
-            ("stages of a pipeline agree on the shapes that they send once, at the first step",),
-            help="use `pipeline_parallel_size: 1`, or leave `sequence_length` out",
+            ("its stages agree on the shapes that they send once, at the first step (`PipelineEngine`)",),
+            help="use `engine: torch` or `pipeline_parallel_size: 1`, or leave `sequence_length` out",
         )
 
 

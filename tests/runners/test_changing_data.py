@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from runners.batches import training_batches
 from runners.curriculum import Curriculum, Difficulty, LinearLength, Phase
 from runners.data import prepare
 from runners.init import Normal, Ones, initialise
+from tests.runners.conftest import environment
 from tests.runners.plan.model import Model
 from tests.runners.test_pretrain import curve
 
@@ -40,13 +43,17 @@ CURRICULUM = Curriculum(
 )
 
 
-def test_a_run_with_a_curriculum_is_the_same_in_any_micro_batches(experiment: Experiment) -> None:
+def prepare_plan(experiment: Experiment) -> Manifest:
     corpus = experiment.manifest.data["corpus"]["sources"]["main"]["path"].removesuffix("/**/*.py")
     sources = {"a": {"path": f"{corpus}/part0/*.py"}, "b": {"path": f"{corpus}/part[12]/*.py"}}
-    manifest = experiment.declare(data={"corpus": {"sources": sources, "holdout": {"fraction": 0.1}}})
     experiment.change("    sample_tokens=8,\n", SETTINGS)
     experiment.change("from runners.init", "from runners.curriculum import *\nfrom runners.init")
     experiment.change("steps=200", "steps=12")
+    return experiment.declare(data={"corpus": {"sources": sources, "holdout": {"fraction": 0.1}}})
+
+
+def test_a_run_with_a_curriculum_is_the_same_in_any_micro_batches(experiment: Experiment) -> None:
+    manifest = prepare_plan(experiment)
     for name in ("whole", "parts"):
         done = experiment.execute("train.py", name)
         assert done.returncode == 0, done.stderr
@@ -61,6 +68,44 @@ def test_a_run_with_a_curriculum_is_the_same_in_any_micro_batches(experiment: Ex
     of_a = curve(experiment.folder / "whole", "train/epoch/a")
     assert of_a[12] == of_a[6] > 0
     assert one[1] == pytest.approx(first_loss(experiment, manifest), abs=5e-6)
+
+
+LAYOUTS = (("pipeline=2, stages=((0, 1), (1, 2))", 2), ("shard=2, zero_stage=3", 2), ("replicate=2", 2))
+
+
+@pytest.mark.slow
+def test_a_run_with_a_curriculum_is_the_same_on_several_ranks(experiment: Experiment) -> None:
+    prepare_plan(experiment)
+    done = experiment.execute("train.py", "alone")
+    assert done.returncode == 0, done.stderr
+    expected = curve(experiment.folder / "alone")
+    program = (experiment.plan / "train.py").read_text()
+    for number, (layout, micro) in enumerate(LAYOUTS):
+        text = program.replace("micro_batch_size=4", f"micro_batch_size={micro}").replace("steps=12", "steps=8")
+        if "pipeline" in layout:
+            text = text.replace("gradient_accumulation_steps=1", "gradient_accumulation_steps=2")
+        text = text.replace("from runners.init", "from runners.layout import Layout\nfrom runners.init", 1)
+        text = text.replace("    sample_tokens=8,\n", f"    sample_tokens=8,\n    layout=Layout({layout}),\n")
+        (experiment.plan / "train.py").write_text(text)
+        command = experiment.command("train.py", f"ranks{number}")
+        assert on_two_ranks(command) == "", layout
+        found = curve(experiment.folder / f"ranks{number}")
+        assert list(found.values()) == pytest.approx(list(expected.values())[:8], abs=5e-6), layout
+
+
+def on_two_ranks(command: list[str]) -> str:
+    """What a program says that fails on one of two processes; nothing where both end well."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    ranks = [
+        subprocess.Popen(
+            command, env={**environment(), **place, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in "01"
+    ]
+    said = [rank.communicate(timeout=280)[1] for rank in ranks]
+    return "".join(text for rank, text in zip(ranks, said, strict=True) if rank.returncode)
 
 
 def rows_of(experiment: Experiment, manifest: Manifest) -> int:
