@@ -6,7 +6,7 @@ What each rank holds at rest is its part of weights, gradients and optimizer sta
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor.parallel import loss_parallel
 
 from runners.checkpoint import Checkpoint
 from runners.engines import tensor
@@ -23,8 +24,9 @@ from runners.engines.recompute import blocks, compile_blocks, recompute_activati
 from runners.engines.spread import SpreadEngine, engine_settings
 from runners.engines.step import Step
 from runners.engines.torch_engine import be_deterministic
+from runners.objective.examples import Examples
 from runners.ranks import Ranks
-from runners.recipe import Recipe
+from runners.recipe import Pretraining, Recipe
 
 GATHERS_WEIGHTS, DIVIDES_GRADIENTS = 3, 2
 """ZeRO stages from which on weights are gathered for each pass, and gradients kept in parts."""
@@ -48,11 +50,29 @@ class ShardedEngine(SpreadEngine):
             with super().autocast():
                 yield
         finally:
-            self.step.reshard()
+            self._let_go()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The arithmetic of the forward pass, and what the model needs to be called by itself."""
         return self._around_model() if isinstance(self.step, FSDPModule) else super().autocast()
+
+    def validation_loss(self, examples: Examples) -> float:
+        """Mean loss over the targets of a batch, nats per token."""
+        try:
+            with self._dividing_loss():
+                return super().validation_loss(examples)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold parts alone again: after a forward pass that no backward pass follows, some weights are still whole."""
+        for module in self.step.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
+    def _dividing_loss(self) -> AbstractContextManager[Any]:
+        """Around a cross-entropy of logits that are divided along the vocabulary, and its gradient."""
+        return loss_parallel() if self.ranks.layout.tensor > 1 else nullcontext()
 
     @contextmanager
     def _reducing(self, *, last: bool) -> Iterator[None]:
@@ -63,7 +83,8 @@ class ShardedEngine(SpreadEngine):
             self.step.set_requires_gradient_sync(last or stage >= DIVIDES_GRADIENTS)
             self.step.set_requires_all_reduce(last)
             self.step.set_reshard_after_backward(last or stage >= GATHERS_WEIGHTS)
-        yield
+        with self._dividing_loss():
+            yield
 
     def _clipped(self, limit: float) -> Tensor:
         tensor.settle(self.model)
@@ -77,24 +98,36 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     torch.manual_seed(settings.seed)
     model, rules = on_meta(recipe)
     step = step_of(model, settings, ranks)
-    spread(step, ranks, settings.activation_checkpointing, compiles=settings.compile)
+    divided = ranks.layout.tensor > 1 and _is_plain(settings)
+    if divided:
+        step.loss = tensor.of_divided_logits(step.loss)
+    spread(step, ranks, settings.activation_checkpointing, compiles=settings.compile, logits_divided=divided)
     give_weights(model, rules, settings.seed, place, base)
     return ShardedEngine(step, recipe.optimizer(model), ranks=ranks, **engine_settings(settings, place))
 
 
-def spread(step: Step, ranks: Ranks, recompute: str = "none", *, compiles: bool = False) -> None:
+def spread(
+    step: Step, ranks: Ranks, recompute: str = "none", *, compiles: bool = False, logits_divided: bool = False
+) -> None:
     """Divide a model on meta as the layout says: tensor parallelism inside, FSDP around it."""
     assert ranks.mesh is not None, "a layout of one process spreads nothing"
     model = step.model
     if ranks.layout.tensor > 1:
         # Context ranks divide the heads further, and know which ones these are.
         by_head = () if ranks.layout.context > 1 else ranks.layout.by_head
-        tensor.divide(model, ranks.mesh["tensor"], replace(ranks.layout, by_head=by_head))
+        layout = replace(ranks.layout, by_head=by_head)
+        tensor.divide(model, ranks.mesh["tensor"], layout, logits_divided=logits_divided)
     recompute_activations(blocks(model), recompute)
     if compiles:
         compile_blocks(blocks(model))
     if ranks.data_size * ranks.layout.context > 1:
         shard(step, blocks(model), ranks)
+
+
+def _is_plain(settings: Pretraining) -> bool:
+    """Whether the loss is the cross-entropy and nothing else: PyTorch has no other one for divided logits."""
+    added = getattr(settings, "token_loss", None)
+    return added is None or added == type(added)()
 
 
 def shard(step: Step, layers: list[nn.Module], ranks: Ranks) -> None:

@@ -20,18 +20,22 @@ from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Sha
 from runners.engines.recompute import blocks
 from runners.errors import RunError
 from runners.layout import Layout
+from runners.objective.examples import Examples
 
 WHOLE, SUMMAND = Replicate(), Partial()
+
+Loss = Callable[[nn.Module, Examples], Tensor]
 
 Axes = Mapping[str, int | None]
 """By name, the axis of a weight that tensor ranks divide; None where each has all of it."""
 
 
-def divide(model: nn.Module, mesh: DeviceMesh, layout: Layout) -> None:
-    """Make every weight of a decoder a DTensor on the one-dimensional `mesh`; blocks compute with parts of them.
+def divide(model: nn.Module, mesh: DeviceMesh, layout: Layout, *, logits_divided: bool = False) -> None:
+    """Make every weight of a decoder a DTensor on the one-dimensional `mesh`, and let blocks compute with their parts.
 
     `model` can be on meta, and be a part of one: a stage of a pipeline. What `hidden` and `logits` give is plain and
-    whole on every rank. RunError for a model, or a weight, that cannot be divided.
+    whole on every rank, but with `logits_divided` the logits stay a DTensor, divided along the vocabulary where the
+    head is. RunError for a model, or a weight, that cannot be divided.
     """
     if not hasattr(model, "hidden") or hasattr(model, "predict"):
         raise RunError("tensor parallelism divides decoders that predict one token, and this model is another")
@@ -52,7 +56,16 @@ def divide(model: nn.Module, mesh: DeviceMesh, layout: Layout) -> None:
     for block in blocks(model):
         block.register_forward_pre_hook(_streaming(mesh, stream))
     _keep_own_heads(model, layout.by_head, mesh.get_local_rank(), mesh.size())
-    _end_plain(model, mesh)
+    _end_plain(model, mesh, logits_divided=logits_divided)
+
+
+def of_divided_logits(loss: Loss) -> Loss:
+    """A loss that takes logits of `logits_divided`, inside `loss_parallel()`, and gives a plain sum."""
+
+    def plain_sum(model: nn.Module, examples: Examples) -> Tensor:
+        return cast("Tensor", _plain(loss(model, examples), WHOLE))
+
+    return plain_sum
 
 
 def settle(model: nn.Module) -> None:
@@ -187,14 +200,15 @@ def _own_heads(whole: Callable[..., Tensor], rank: int, ranks: int) -> Callable[
     return own
 
 
-def _end_plain(model: nn.Module, mesh: DeviceMesh) -> None:
+def _end_plain(model: nn.Module, mesh: DeviceMesh, *, logits_divided: bool) -> None:
     """Let `hidden` and `logits` take and give plain tensors, whole on every rank, whatever they do in between."""
     hidden, logits = cast("Any", model).hidden, cast("Any", model).logits
 
     def plain_hidden(*given: Any, **more: Any) -> Any:
         return _plain(hidden(*given, **more), WHOLE)
 
-    def plain_logits(x_BTD: Tensor) -> Any:
-        return _plain(logits(_replicated(x_BTD, mesh)), WHOLE)
+    def ended_logits(x_BTD: Tensor) -> Any:
+        made = logits(_replicated(x_BTD, mesh))
+        return made if logits_divided and made.placements != (WHOLE,) else _plain(made, WHOLE)
 
-    model.hidden, model.logits = plain_hidden, plain_logits  # type: ignore[assignment]
+    model.hidden, model.logits = plain_hidden, ended_logits  # type: ignore[assignment]
