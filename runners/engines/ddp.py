@@ -57,7 +57,8 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     return CopiesEngine(step, recipe.optimizer(model), ranks=ranks, wrapped=wrapped, **engine_settings(settings, place))
 
 
-def _added_up(group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _added_up(group: dist.ProcessGroup, bucket: Any) -> torch.futures.Future[Tensor]:
     """Gradients of a bucket summed over processes: DDP of itself would divide them by their number."""
     work = dist.all_reduce(bucket.buffer(), group=group, async_op=True)
-    return work.get_future().then(lambda done: done.value()[0])
+    summed: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
+    return summed

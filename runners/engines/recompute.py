@@ -61,4 +61,5 @@ def _recomputing(forward: Callable[..., Any], kept: Mapping[str, Any]) -> Callab
 
 
 def _keeping_products() -> tuple[Any, Any]:
-    return create_selective_checkpoint_contexts(list(PRODUCTS))
+    pair: tuple[Any, Any] = create_selective_checkpoint_contexts(list(PRODUCTS))  # type: ignore[no-untyped-call]
+    return pair

@@ -63,7 +63,8 @@ def of_divided_logits(loss: Loss) -> Loss:
     """A loss that takes logits of `logits_divided`, inside `loss_parallel()`, and gives a plain sum."""
 
     def plain_sum(model: nn.Module, examples: Examples) -> Tensor:
-        return cast("Tensor", _plain(loss(model, examples), WHOLE))
+        summed: Tensor = _plain(loss(model, examples), WHOLE)
+        return summed
 
     return plain_sum
 
@@ -160,7 +161,8 @@ def _of_either(forward: Callable[..., Tensor], mesh: DeviceMesh) -> Callable[...
     def either(given: Tensor, *more: Any) -> Tensor:
         if isinstance(given, DTensor):
             return forward(given, *more)
-        return _plain(forward(_replicated(given, mesh), *more), WHOLE)
+        made: Tensor = _plain(forward(_replicated(given, mesh), *more), WHOLE)
+        return made
 
     return either
 
@@ -186,7 +188,7 @@ def _plain(value: Any, gradient: Placement) -> Any:
 
 
 def _keep_own_heads(model: nn.Module, by_head: tuple[str, ...], rank: int, ranks: int) -> None:
-    module = type(model).forward.__globals__  # type: ignore[attr-defined]
+    module = type(model).forward.__globals__
     for name in by_head:
         whole = getattr(module[name], "whole", module[name])  # once, also for the second model of a process
         module[name] = _own_heads(whole, rank, ranks)

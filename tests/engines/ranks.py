@@ -27,7 +27,7 @@ def on_ranks(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     environment, as from `python -m torch.distributed.run`, and joins and leaves the group itself. AssertionError with
     the first traceback where a rank raises, with the exit code where one ends badly, also after `work` has returned.
     """
-    port = _free_port()
+    port = free_port()
     pipes = [_CONTEXT.Pipe(duplex=False) for _ in range(size)]
     ranks = [
         _CONTEXT.Process(target=_one_rank, args=(rank, size, port, pipe, work, arguments))
@@ -47,11 +47,23 @@ def on_ranks(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     return said
 
 
+def environment(rank: int, size: int, port: int) -> dict[str, str]:
+    """What a launcher tells a rank."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {name: str(value) for name, value in place.items()}
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _one_rank(
     rank: int, size: int, port: int, pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in place.items()})
+    os.environ.update(environment(rank, size, port))
     said: tuple[bool, Any] | None = None
     try:
         said = (True, work(*arguments))
@@ -88,9 +100,3 @@ def _end(ranks: list[BaseProcess]) -> None:
         if process.is_alive():
             process.kill()
         process.join()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
