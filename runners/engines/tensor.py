@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from runners.objective.examples import Examples
 WHOLE, SUMMAND = Replicate(), Partial()
 
 Loss = Callable[[nn.Module, Examples], Tensor]
+
+Hook = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]
+"""What is called with the inputs of a module, and gives those that it gets."""
 
 Axes = Mapping[str, int | None]
 """By name, the axis of a weight that tensor ranks divide; None where each has all of it."""
@@ -43,18 +47,21 @@ def divide(model: nn.Module, mesh: DeviceMesh, layout: Layout, *, logits_divided
     _refuse_uneven(model, axes, mesh.size())
     stream: Placement = Shard(1) if layout.sequence_parallel else WHOLE
     parts = _parts(model, axes)
+    enter, leave = _ends(mesh, stream)
     for path, module in model.named_modules():
         own = _own(path, module, axes)
         if path in parts:
-            _divide_part(module, mesh, stream)
+            module.register_forward_pre_hook(enter)
+            module.register_forward_hook(leave)
         is_inside = any(f"{path}.".startswith(f"{part}.") for part in parts)
         _distribute(module, mesh, own)
         if is_inside or own.get("weight") == 1:  # the latter has a column a head; the model reads it and never calls it
             _show_local_parts(module, own, mesh)
         elif own:
             module.forward = _of_either(module.forward, mesh)
+    streaming = _streaming(mesh, stream)
     for block in blocks(model):
-        block.register_forward_pre_hook(_streaming(mesh, stream))
+        block.register_forward_pre_hook(streaming)
     _keep_own_heads(model, layout.by_head, mesh.get_local_rank(), mesh.size())
     _end_plain(model, mesh, logits_divided=logits_divided)
 
@@ -116,19 +123,23 @@ def _show_local_parts(module: nn.Module, own: Axes, mesh: DeviceMesh) -> None:
 
     It becomes of a class with a property for each: what FSDP does with `_parameters`, and names of weights, stay.
     """
-    views = {}
+    views = []
     for name, axis in own.items():
         weight = "weight" if name == "bias" else name.removesuffix("_bias")
         # What is added to a sum over ranks is added by one of them.
         follows_sum = weight != name and own.get(weight) == module.get_parameter(weight).dim() - 1
-        adds = not follows_sum or mesh.get_local_rank() == 0
-        views[name] = property(_view(name, axis, mesh, adds=adds))
+        views.append((name, axis, not follows_sum or mesh.get_local_rank() == 0))
     if views:
-        kind = type(module)
-        module.__class__ = type(kind.__name__, (kind,), views)
+        module.__class__ = _shown(type(module), tuple(views), mesh)  # type: ignore[arg-type]
 
 
-def _view(name: str, axis: int | None, mesh: DeviceMesh, *, adds: bool) -> Callable[[nn.Module], Tensor]:
+@cache
+def _shown(kind: type[nn.Module], views: tuple[tuple[str, int | None, bool], ...], mesh: DeviceMesh) -> type[nn.Module]:
+    """One class for the modules of all layers that are alike: torch.compile makes one graph of them."""
+    return type(kind.__name__, (kind,), {name: property(_view(name, axis, adds, mesh)) for name, axis, adds in views})
+
+
+def _view(name: str, axis: int | None, adds: bool, mesh: DeviceMesh) -> Callable[[nn.Module], Tensor]:
     # Each rank knows the gradient of its part; of a whole weight it knows what comes through its own heads or columns.
     placement = SUMMAND if axis is None else Shard(axis)
 
@@ -142,8 +153,10 @@ def _view(name: str, axis: int | None, mesh: DeviceMesh, *, adds: bool) -> Calla
     return view
 
 
-def _divide_part(module: nn.Module, mesh: DeviceMesh, stream: Placement) -> None:
-    """Around what a rank computes with its weights: whole inputs, whose gradients are summed; an output that is."""
+def _ends(mesh: DeviceMesh, stream: Placement) -> tuple[Hook, Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]]:
+    """Before and after what a rank computes with its weights: whole inputs, whose gradients are summed; an output that
+    is.
+    """
 
     def enter(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(_plain(value, SUMMAND) for value in given)
@@ -151,8 +164,7 @@ def _divide_part(module: nn.Module, mesh: DeviceMesh, stream: Placement) -> None
     def leave(_module: nn.Module, _given: tuple[Any, ...], made: Tensor) -> Tensor:
         return DTensor.from_local(made, mesh, [SUMMAND], run_check=False).redistribute(placements=[stream])
 
-    module.register_forward_pre_hook(enter)
-    module.register_forward_hook(leave)
+    return enter, leave
 
 
 def _of_either(forward: Callable[..., Tensor], mesh: DeviceMesh) -> Callable[..., Tensor]:
@@ -167,7 +179,7 @@ def _of_either(forward: Callable[..., Tensor], mesh: DeviceMesh) -> Callable[...
     return either
 
 
-def _streaming(mesh: DeviceMesh, stream: Placement) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+def _streaming(mesh: DeviceMesh, stream: Placement) -> Hook:
     """What a block reads, as the stream is placed: the first one reads a plain tensor."""
 
     def enter(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
