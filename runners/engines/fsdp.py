@@ -25,6 +25,7 @@ from runners.engines.spread import SpreadEngine, engine_settings
 from runners.engines.step import Step
 from runners.engines.torch_engine import be_deterministic
 from runners.objective.examples import Examples
+from runners.objective.token_loss import PLAIN
 from runners.ranks import Ranks
 from runners.recipe import Pretraining, Recipe
 
@@ -126,8 +127,7 @@ def spread(
 
 def _is_plain(settings: Pretraining) -> bool:
     """Whether the loss is the cross-entropy and nothing else: PyTorch has no other one for divided logits."""
-    added = getattr(settings, "token_loss", None)
-    return added is None or added == type(added)()
+    return settings.token_loss == PLAIN
 
 
 def shard(step: Step, layers: list[nn.Module], ranks: Ranks) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from runners.checkpoint import Checkpoint, Piece, optimizer_state
 from runners.engines.engine import Optimizer, Regulated
-from runners.engines.recompute import blocks, compile_blocks, recompute_activations
+from runners.engines.recompute import blocks, recompute_activations
 from runners.engines.step import Step
 from runners.fp8 import use_fp8
 from runners.init import initialise
@@ -158,8 +158,6 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     if settings.precision == "fp8":
         use_fp8(model, place)
     recompute_activations(blocks(model), settings.activation_checkpointing)
-    if settings.compile:
-        compile_blocks(blocks(model))
     scale = settings.loss_scale
     engine = single(
         model,
