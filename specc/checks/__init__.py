@@ -10,7 +10,7 @@ from specc.checks.curricula import check_short_sequences
 from specc.checks.durations import check_checkpoints, check_kept_checkpoints, check_repetition, check_warmup
 from specc.checks.lowering import check_engines, check_filters, check_lowering, check_sources
 from specc.checks.optimizers import check_engine_rules, check_muon, check_own_rates, check_relative_steps, check_rules
-from specc.checks.parallelism import check_emitted, check_fp8, check_layouts
+from specc.checks.parallelism import check_emitted, check_layouts
 from specc.checks.training import (
     check_betas,
     check_cadences,
@@ -52,7 +52,6 @@ PLAN_CHECKS: tuple[PlanCheck, ...] = (
     check_engine_rules,
     check_emitted,
     check_layouts,
-    check_fp8,
     check_divided_growth,
     check_jobs,
     check_short_sequences,

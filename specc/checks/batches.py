@@ -27,7 +27,7 @@ def check_growth(experiment: Experiment) -> Iterator[Finding]:
 
 
 def check_divided_growth(plan: Plan) -> Iterator[Finding]:
-    """Smaller batches that cannot be divided as the global one is, and engines whose batch is of one size."""
+    """Smaller batches that cannot be divided as the global one is."""
     for stage, placed in zip(plan.experiment.stages, plan.stages, strict=True):
         if isinstance(stage.work, Training) and stage.work.phases and placed.layout is not None:
             yield from _divided(stage, stage.work, placed.layout)
@@ -36,11 +36,6 @@ def check_divided_growth(plan: Plan) -> Iterator[Finding]:
 def _divided(stage: Stage, work: Training, layout: Layout) -> Iterator[Finding]:
     at = ("stages", stage.name)
     schedule = At((*at, "batch_size_schedule"), of_key=True)
-    fixed = _of_one_size(layout)
-    if fixed is not None:
-        headline = f"batches grow from {work.phases[0][1]:,} sequences, and {fixed} has batches of one size"
-        yield Finding("SPC345", headline, (schedule,), help="leave `batch_size_schedule` out, or use `engine: torch`")
-        return
     unit = layout.data_parallel_size * layout.micro_batch_size
     wrong = next((size for _, size in work.phases if size % unit), None)
     if wrong is not None:
@@ -54,10 +49,3 @@ def _divided(stage: Stage, work: Training, layout: Layout) -> Iterator[Finding]:
             (f"{wrong:,} / {unit:,} leaves {wrong % unit:,}",),
             help=f"begin with a multiple of {unit:,} sequences and grow by one, or use smaller micro-batches",
         )
-
-
-def _of_one_size(layout: Layout) -> str | None:
-    """What it is that takes as many micro-batches in every step."""
-    if layout.engine != "torch":
-        return f"engine `{layout.engine}`"
-    return "a pipeline" if layout.pipeline_parallel_size > 1 else None

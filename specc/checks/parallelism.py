@@ -17,23 +17,6 @@ def check_layouts(plan: Plan) -> Iterator[Finding]:
         yield from _without_effect(stage, placed.layout)
 
 
-def check_fp8(plan: Plan) -> Iterator[Finding]:
-    """Products in fp8 under layouts that this version does not run them in."""
-    for stage, placed in _placed(plan):
-        assert isinstance(stage.work, Training)
-        assert placed.layout is not None
-        layout = placed.layout
-        if stage.work.precision != "fp8" or (layout.engine == "torch" and layout.devices == 1):
-            continue
-        where = f"engine `{layout.engine}`" if layout.engine != "torch" else f"{layout.devices:,} devices"
-        engine = stage.work.requested.engine is not None and layout.engine != "torch"
-        keys = [("stages", stage.name, "parallelism", "engine")] if engine else []
-        sizes = [("cluster", key) for key in plan.cluster.size_keys]
-        at = tuple(At(path) for path in (("stages", stage.name, "precision"), *(keys or sizes)))
-        headline = f"this version computes in fp8 on one device with engine `torch`, and the layout is for {where}"
-        yield Finding("SPC348", headline, at, help="use `precision: bf16`")
-
-
 def check_emitted(plan: Plan) -> Iterator[Finding]:
     """Layouts that are planned and locked, and that no back-end of this version writes code for."""
     for stage, placed in _placed(plan):

@@ -72,6 +72,8 @@ _UNPROVEN = "no comparison with one process is known to us"
 _XLA = "PyTorch/XLA, SPMD user guide: a mesh and partition specs, one program"
 _MUON = "Jordan et al. 2024: Newton-Schulz multiplies the whole matrix with itself"
 _ZERO = "DeepSpeed, runtime/zero: flat partitions"
+_ONE_SIZE = "it is set up for as many micro-batches in every step"
+_SWAPPED = "torchao exchanges linear layers that this layout divides or reads by itself"
 _WHOLE = "the optimizer reads whole matrices, and each rank holds a part of each"
 
 
@@ -95,6 +97,7 @@ _TENSOR = {
     "whole_matrices": _WHOLE,
     "whole_rows": _DIVIDED_ROWS,
     "fp16": _SCALE,
+    "fp8": _SWAPPED,
 }
 _AUTO_TP = {
     **_TENSOR,
@@ -113,6 +116,8 @@ _PIPELINE = {
     "other_objective": "what the objective hides was not handed from stage to stage",
     "dropout": "masks are drawn by (seed, step) for a whole model",
     "fp16": _SCALE,
+    "fp8": _SWAPPED,
+    "growing": _ONE_SIZE,
 }
 _GRID = {
     **_PIPELINE,
@@ -131,6 +136,7 @@ _CONTEXT = {
     "prefix": "how long the prefix is was not handed to the parts of a sequence",
     "dropout": _MASKS,
     "fp16": _SCALE,
+    "fp8": _SWAPPED,
 }
 
 REFUSALS: tuple[Refusal, ...] = (
@@ -175,6 +181,9 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("deepspeed", "several_optimizers", None, "it steps one optimizer", "DeepSpeed, runtime/engine.py"),
     Refusal("deepspeed", "selective", None, "its step recomputes whole blocks", _UNPROVEN),
     Refusal("deepspeed", "balanced", None, "the load of experts is not counted over ranks", _UNPROVEN),
+    Refusal("deepspeed", "growing", None, _ONE_SIZE, "DeepSpeed, runtime/config.py: train_batch_size"),
+    Refusal("deepspeed", "averaged", None, "the average follows weights that its engine gathers anew", _UNPROVEN),
+    Refusal("deepspeed", "fp8", None, _SWAPPED, _UNPROVEN),
     *_not_shown("deepspeed", "tensor", _AUTO_TP),
     *_not_shown("deepspeed", "pipeline", _GRID),
     Refusal("torch", "hybrid", "zero_0", "there is nothing that groups of ranks would divide", _FSDP),
@@ -192,6 +201,8 @@ REFUSALS: tuple[Refusal, ...] = (
         for other in ("tensor", "pipeline", "context", "expert")
     ),
     Refusal("torch", "nested", "latent", "its heads are divided once", _UNPROVEN),
+    Refusal("torch", "data", "fp8", "products in fp8 were compared in one process only", _UNPROVEN),
+    Refusal("torch", "expert", "fp8", _SWAPPED, _UNPROVEN),
     *_not_shown("torch", "tensor", _TENSOR),
     *_not_shown("torch", "pipeline", _PIPELINE),
     *_not_shown("torch", "context", _CONTEXT),
@@ -209,6 +220,12 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("xla", "experts", None, "how many tokens an expert gets is another shape each step", _XLA),
     Refusal("xla", "fp16", None, "it has no loss scaler", "PyTorch/XLA, amp"),
     Refusal("xla", "dropout", None, "its masks are drawn by a generator of its own", "PyTorch/XLA, set_rng_state"),
+    Refusal("xla", "growing", None, _ONE_SIZE, "PyTorch/XLA: another shape is another compilation"),
+    Refusal("xla", "averaged", None, "the average of what a mesh divides was not verified", _UNPROVEN),
+    Refusal("xla", "chunks", None, "its checkpointing is another one, which was not verified here", _UNPROVEN),
+    Refusal("xla", "fp8", None, _SWAPPED, _UNPROVEN),
+    Refusal("xla", "data", "whole_rows", "eight-bit states on a mesh were not verified", _UNPROVEN),
+    Refusal("xla", "tensor", "whole_rows", "eight-bit states on a mesh were not verified", _UNPROVEN),
     Refusal("xla", "data", "whole_matrices", "orthogonal steps of divided matrices were not verified", _UNPROVEN),
     Refusal("xla", "tensor", "whole_matrices", "orthogonal steps of divided matrices were not verified", _UNPROVEN),
 )

@@ -156,6 +156,10 @@ TRAITS: tuple[Trait, ...] = (
         ("stage", "optimizer"),
         lambda b: len({each.kind for each in b.training.optimizers}) > 1,
     ),
+    Trait("growing", "batches that grow", ("stage", "batch_size_schedule"), lambda b: bool(b.training.phases)),
+    Trait("averaged", "an average of the weights", ("stage", "ema"), lambda b: b.training.averaged),
+    Trait("chunks", "a loss in chunks", ("stage", "loss_chunk"), lambda b: b.training.loss_chunk is not None),
+    Trait("fp8", "fp8", ("stage", "precision"), lambda b: b.training.precision == "fp8"),
     Trait("fp16", "fp16", ("stage", "precision"), lambda b: b.training.precision == "fp16"),
     Trait("cpu", "a CPU", ("cluster", "device"), lambda b: b.cluster.device.name == "cpu"),
 )

@@ -64,6 +64,13 @@ BROUGHT = {
         "1.0e-3}}, {match: 'lm_head.*', optimizer: {kind: adamw, learning_rate: 1.0e-3}}]}",
     ),
     "fp16": ("stages.pretrain.precision=fp16", "stages.pretrain.loss_scale=dynamic"),
+    "fp8": ("stages.pretrain.precision=fp8",),
+    "whole_rows": ("stages.pretrain.optimizer={kind: adamw_8bit, learning_rate: 1.0e-3}",),
+    "growing": (
+        "stages.pretrain.batch_size_schedule={start: 16 sequences, increment: 16 sequences, duration: 10 steps}",
+    ),
+    "averaged": ("stages.pretrain.ema={decay: 0.999}",),
+    "chunks": ("stages.pretrain.loss_chunk=64 tokens",),
     "cpu": ("cluster.device=cpu",),
 }
 """Overrides of the smallest spec that bring a trait of the table."""
@@ -112,6 +119,9 @@ ALONE = {
     *(("xla", experts) for experts in ("experts", "balanced", "auxiliary", "capacity")),
     *(("xla", what) for what in ("whole_matrices", "several_optimizers", "dropout")),
     *(("deepspeed", what) for what in ("whole_matrices", "whole_rows", "several_optimizers", "balanced", "auxiliary")),
+    *(("deepspeed", name) for name in ("growing", "averaged", "fp8")),
+    *(("xla", name) for name in ("whole_rows", "growing", "averaged", "chunks", "fp8")),
+    ("torch", "fp8"),
 }
 """Engines that cannot train a trait on four ranks that only read different sequences."""
 
@@ -133,6 +143,6 @@ def test_every_cell_refuses_a_spec_with_its_reason(cell: Refusal) -> None:
 
 
 @pytest.mark.parametrize("engine", ["torch", "deepspeed", "xla"])
-@pytest.mark.parametrize("name", [name for name in BROUGHT if name not in ("cpu", "fp16")])
+@pytest.mark.parametrize("name", [name for name in BROUGHT if name not in ("cpu", "fp16", "fp8")])
 def test_what_a_stage_brings_is_no_hindrance_where_nothing_is_divided(engine: str, name: str) -> None:
     assert errors(engine, name) == (["SPC430"] if (engine, name) in ALONE else [])
