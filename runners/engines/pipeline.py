@@ -30,7 +30,7 @@ from runners.engines.torch_engine import be_deterministic
 from runners.errors import RunError
 from runners.objective.examples import Examples
 from runners.ranks import SUMMED, Ranks
-from runners.recipe import Recipe
+from runners.recipe import Pretraining, Recipe
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,7 @@ def _as_it_is(loss: Tensor, _: Tensor) -> Tensor:
 def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | None) -> PipelineEngine:
     """The pieces of this rank, which are on meta until all that is elsewhere is gone."""
     settings, layout = recipe.settings, ranks.layout
-    if settings.auxiliary_loss is not None or settings.precision == "fp16":
-        raise RunError("a pipeline has no rank that knows the load of the experts in all layers; it does not run fp16")
+    _refuse(settings, ranks)
     be_deterministic(place)
     torch.manual_seed(settings.seed)
     whole, rules = on_meta(recipe)
@@ -214,6 +213,26 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     step = Step(model, settings.precision)
     common = engine_settings(settings, place)
     return PipelineEngine(step, optimizer, ranks=ranks, stages=stages, line=line, total=total, **common)
+
+
+def _refuse(settings: Pretraining, ranks: Ranks) -> None:
+    """RunError for what a pipeline cannot do, before it has begun."""
+    layout = ranks.layout
+    if settings.auxiliary_loss is not None:
+        raise RunError(
+            "the auxiliary loss of experts is of all layers together, and no rank of a pipeline has them all"
+        )
+    if settings.precision == "fp16":
+        raise RunError("a pipeline does not scale losses: it runs fp32 and bf16, and the plan says fp16")
+    ends = [0, *(end for _, end in layout.stages)]
+    if [first for first, _ in layout.stages] != ends[:-1] or len(layout.stages) % layout.pipeline:
+        raise RunError(f"the pieces {layout.stages} are not those of a model on {layout.pipeline} ranks in turn")
+    micro_batches = settings.global_batch_size // (ranks.data_size * settings.micro_batch_size)
+    if layout.schedule == "1f1b" and micro_batches < len(layout.stages):
+        raise RunError(
+            f"the schedule 1f1b needs a micro-batch for each of {len(layout.stages)} pieces at least, and a step has "
+            f"{micro_batches}; gpipe needs none"
+        )
 
 
 def _stage(recipe: Recipe, ranks: Ranks, index: int) -> Stage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,16 @@ def check(plan: Path, want: Curve, layout: Layout, steps: int = STEPS, **setting
         f"model/{name}" for name in want.weights
     }
     return said
+
+
+def named(value: object) -> str:
+    """A layout in the name of a test: what it says that one process does not."""
+    if not isinstance(value, Layout):
+        return str(value)
+    said = {one.name: getattr(value, one.name) for one in fields(Layout) if getattr(value, one.name) != one.default}
+    said["stages"] = len(said.get("stages", ())) or None
+    words = [f"{name}={one}" for name, one in said.items() if name not in ("splits", "by_head") and one is not None]
+    return ",".join(words) or "one"
 
 
 def largest(ours: list[float], theirs: list[float]) -> float:

@@ -6,6 +6,8 @@ import torch.distributed.fsdp
 import torch.distributed.tensor.parallel
 import torch.nn.parallel
 
+import runners.engines.expert
+import runners.engines.pipeline
 import runners.init
 import runners.objective
 import runners.pretrain  # noqa: F401

@@ -12,7 +12,7 @@ from runners.errors import RunError
 from runners.layout import Layout
 from runners.ranks import join, leave
 from tests.engines import reference
-from tests.engines.curves import CPU, check, largest, plain_curve, resumed
+from tests.engines.curves import CPU, check, largest, named, plain_curve, resumed
 from tests.engines.ranks import on_ranks
 from tests.engines.reference import ROWS, STEPS
 
@@ -49,7 +49,9 @@ def test_a_rank_that_computes_half_of_each_sequence_follows_the_curve(tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["rope", "alibi"])
-@pytest.mark.parametrize("layout", [TWO, Layout(context=2, shard=2), Layout(context=2, shard=2, zero_stage=3)], ids=str)
+@pytest.mark.parametrize(
+    "layout", [TWO, Layout(context=2, shard=2), Layout(context=2, shard=2, zero_stage=3)], ids=named
+)
 @pytest.mark.parametrize("accumulation", [1, 2, 4])
 def test_parts_of_sequences_follow_the_curve_of_one_process(
     model: str, layout: Layout, accumulation: int, tmp_path: Path
@@ -81,7 +83,7 @@ def test_heads_are_divided_among_tensor_ranks_first(sequence_parallel: bool, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [TWO, Layout(), Layout(shard=2, zero_stage=3)], ids=str)
+@pytest.mark.parametrize("after", [TWO, Layout(), Layout(shard=2, zero_stage=3)], ids=named)
 def test_a_training_on_parts_of_sequences_goes_on_from_a_checkpoint(after: Layout, tmp_path: Path) -> None:
     whole, rest = resumed(tmp_path / "run", reference.compiled(tmp_path), TWO, after, micro_batch_size=4)
     if after == TWO:

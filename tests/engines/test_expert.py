@@ -8,7 +8,7 @@ import pytest
 
 from runners.layout import Layout
 from tests.engines import reference
-from tests.engines.curves import check, largest, plain_curve, resumed
+from tests.engines.curves import check, largest, named, plain_curve, resumed
 from tests.engines.reference import ROWS, STEPS
 
 EXPERTS = "kind: moe, num_experts: 4, experts_per_token: 2, intermediate_size: 64, num_shared_experts: 1"
@@ -43,7 +43,7 @@ def test_experts_divided_among_two_ranks_follow_the_curve_of_one_process(tmp_pat
         Layout(context=2, expert=2),
         Layout(shard=4, expert=4, zero_stage=1),
     ],
-    ids=str,
+    ids=named,
 )
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_divided_experts_follow_the_curve_of_one_process(
@@ -69,7 +69,7 @@ def test_experts_are_divided_within_the_pieces_of_a_pipeline(zero_stage: int, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [TWO, Layout(), Layout(shard=2, expert=2, zero_stage=3)], ids=str)
+@pytest.mark.parametrize("after", [TWO, Layout(), Layout(shard=2, expert=2, zero_stage=3)], ids=named)
 def test_divided_experts_go_on_from_a_checkpoint(after: Layout, tmp_path: Path) -> None:
     whole, rest = resumed(tmp_path / "run", compiled(tmp_path, "bias"), TWO, after, micro_batch_size=2)
     if after == TWO:

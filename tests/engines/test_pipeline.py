@@ -9,7 +9,7 @@ import pytest
 
 from runners.layout import Layout
 from tests.engines import reference
-from tests.engines.curves import check, largest, plain_curve, resumed
+from tests.engines.curves import check, largest, named, plain_curve, resumed
 from tests.engines.reference import ROWS, STEPS, VARIANTS
 from tests.engines.test_context import SLOPES, SPLITS
 
@@ -46,7 +46,7 @@ def test_a_pipeline_of_two_pieces_follows_the_curve_of_one_process(tmp_path: Pat
         (replace(TWO, tensor=2, splits=SPLITS), 2),
         (replace(TWO, tensor=2, splits=SPLITS, sequence_parallel=True), 2),
     ],
-    ids=str,
+    ids=named,
 )
 def test_pieces_follow_the_curve_of_one_process(model: str, layout: Layout, accumulation: int, tmp_path: Path) -> None:
     plan = reference.compiled(tmp_path, *VARIANTS[model])
@@ -87,7 +87,7 @@ def test_recomputed_activations_change_nothing(activation_checkpointing: str, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [TWO, Layout(), INTERLEAVED, replace(TWO, shard=2, zero_stage=3)], ids=str)
+@pytest.mark.parametrize("after", [TWO, Layout(), INTERLEAVED, replace(TWO, shard=2, zero_stage=3)], ids=named)
 def test_a_pipeline_goes_on_from_a_checkpoint(after: Layout, tmp_path: Path) -> None:
     whole, rest = resumed(tmp_path / "run", reference.compiled(tmp_path), TWO, after, micro_batch_size=2)
     if after == TWO:
