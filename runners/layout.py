@@ -38,6 +38,14 @@ class Layout:
     """Layers [first, end) of each piece of the pipeline, in order; piece i belongs to rank i modulo `pipeline`."""
     schedule: str = "1f1b"
     """gpipe, 1f1b or interleaved_1f1b."""
+    context_kind: str = "ulysses"
+    """How attention sees a whole sequence that context ranks divide: `ulysses`, each with some of the heads, or
+    `ring`, where keys and values go round."""
+
+    @property
+    def is_ring(self) -> bool:
+        """Whether keys and values go round among context ranks."""
+        return self.context > 1 and self.context_kind == "ring"
 
     @property
     def sizes(self) -> tuple[int, ...]:

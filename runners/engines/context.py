@@ -1,9 +1,12 @@
 """Context parallelism: every rank computes a part of each sequence, applied from outside to a generated decoder.
 
-Ulysses (Jacobs et al. 2023, arXiv:2309.14509): outside of attention a rank has its tokens with all their values; within
-attention it has the whole sequence with a part of the heads. Two exchanges, after the projections of queries, keys and
-values and before that of the output, lead from one to the other. Masks, positions and biases are those of the whole
-sequence, as the model makes them.
+`ulysses` (Jacobs et al. 2023, arXiv:2309.14509): outside of attention a rank has its tokens with all their values;
+within attention it has the whole sequence with a part of the heads. Two exchanges, after the projections of queries,
+keys and values and before that of the output, lead from one to the other. Masks, positions and biases are those of the
+whole sequence, as the model makes them.
+
+`ring` (runners/engines/ring.py): attention too is of a rank's tokens with all heads, and keys and values go round. Of
+masks, positions and biases each rank takes the rows of its tokens.
 
 A rank's gradients are those of its tokens: they are summed over context ranks, as over data-parallel ones.
 """
@@ -14,12 +17,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from runners.engines.exchange import gather, to_heads, to_sequence
+from runners.engines.ring import Functional, positions
 from runners.errors import RunError
+from runners.layout import Layout
 from runners.objective.examples import Examples
 from runners.ranks import Ranks
 
@@ -32,17 +38,20 @@ def divide_sequences(model: nn.Module, ranks: Ranks) -> None:
     Where tensor ranks divide the heads, each divides its own among context ranks. RunError for what it cannot do.
     """
     layout, group = ranks.layout, context_group(ranks)
-    _refuse(model, group.size(), layout.tensor)
-    _cut_input(model, group)
-    for module in list(model.modules()):
-        if hasattr(module, "o_proj"):
-            _divide_attention(module, group)
-        if hasattr(module, "share_E") or type(module).__name__ == "Router":
-            module.register_forward_hook(_Average(group))
+    _refuse(model, layout)
+    _cut_input(model, ranks)
+    attentions = [module for module in model.modules() if hasattr(module, "o_proj")]
     program = type(model).forward.__globals__  # type: ignore[attr-defined]
-    for name in layout.by_head:
-        whole = getattr(program[name], "whole", program[name])  # once, also for the second model of a process
-        program[name] = _of_own_heads(whole, ranks)
+    program["F"] = Functional(group) if layout.is_ring else F
+    if not layout.is_ring:
+        for attention in attentions:
+            _divide_attention(attention, group)
+        for name in layout.by_head:
+            whole = getattr(program[name], "whole", program[name])  # once, also for the second model of a process
+            program[name] = _of_own_heads(whole, ranks)
+    for module in model.modules():
+        if type(module).__name__ == "Router":
+            module.register_forward_hook(_Average(group))
 
 
 def context_group(ranks: Ranks) -> dist.ProcessGroup:
@@ -51,28 +60,36 @@ def context_group(ranks: Ranks) -> dist.ProcessGroup:
     return ranks.mesh["context"].get_group()
 
 
-def of_own_part(loss: Loss, group: dist.ProcessGroup) -> Loss:
+def of_own_part(loss: Loss, ranks: Ranks) -> Loss:
     """The same loss over the targets of this rank's part of each sequence."""
 
     def summed(model: nn.Module, examples: Examples) -> Tensor:
-        return loss(model, replace(examples, targets=own_part(examples.targets, group)))
+        return loss(model, replace(examples, targets=own_part(examples.targets, ranks)))
 
     return summed
 
 
-def own_part(whole: Tensor, group: dist.ProcessGroup) -> Tensor:
+def own_part(whole: Tensor, ranks: Ranks, axis: int = 1) -> Tensor:
     """What of [B, T, ...] is this rank's, along the sequence."""
-    return whole.chunk(group.size(), dim=1)[group.rank()]
+    return whole.index_select(axis, _own_positions(whole.shape[axis], ranks).to(whole.device))
 
 
-def within_whole(part: Tensor, group: dist.ProcessGroup) -> Tensor:
+def within_whole(part: Tensor, ranks: Ranks) -> Tensor:
     """The part [B, T / ranks, D] at its place in [B, T, D], zeros around it."""
-    before = group.rank() * part.shape[1]
-    after = (group.size() - group.rank() - 1) * part.shape[1]
-    return F.pad(part, (0, 0, before, after))
+    length = part.shape[1] * ranks.layout.context
+    empty = part.new_zeros(part.shape[0], length, part.shape[2])
+    return empty.index_copy(1, _own_positions(length, ranks).to(part.device), part)
 
 
-def _refuse(model: nn.Module, size: int, tensor: int) -> None:
+def _own_positions(length: int, ranks: Ranks) -> Tensor:
+    """Which tokens of a sequence are this rank's, int64 [length / ranks]."""
+    size = ranks.layout.context
+    if ranks.layout.is_ring:
+        return positions(length, ranks.context_rank, size)
+    return torch.arange(length).chunk(size)[ranks.context_rank]
+
+
+def _refuse(model: nn.Module, layout: Layout) -> None:
     names = [name for name, _ in model.named_parameters()]
     if not hasattr(model, "hidden") or hasattr(model, "encoder"):
         raise RunError("context parallelism divides the sequences of decoders, and this is none")
@@ -83,32 +100,56 @@ def _refuse(model: nn.Module, size: int, tensor: int) -> None:
     for function, what in (("relative_bucket", "learned biases of scores"), ("within_capacity", "experts' capacity")):
         if function in constants:
             raise RunError(f"context parallelism does not divide {what}")
+    if layout.is_ring:
+        _refuse_other_kernels(model)
+        return
+    size = layout.context * layout.tensor
     for letter, what in (("N", "query heads"), ("K", "key/value heads")):
-        heads = constants.get(letter, size * tensor)
-        if heads % (size * tensor):
-            raise RunError(f"{heads} {what} do not divide among {size} context x {tensor} tensor ranks")
-    if tensor > 1 and any("kv_b_proj" in name for name in names):
+        if constants.get(letter, size) % size:
+            raise RunError(
+                f"{constants[letter]} {what} do not divide among {layout.context} context x {layout.tensor} tensor "
+                "ranks; a ring divides none"
+            )
+    if layout.tensor > 1 and any("kv_b_proj" in name for name in names):
         raise RunError("latent attention is divided among context ranks or tensor ranks, not both")
 
 
-def _cut_input(model: nn.Module, group: dist.ProcessGroup) -> None:
+def _refuse_other_kernels(model: nn.Module) -> None:
+    """RunError where attention is not PyTorch's `scaled_dot_product_attention`, which a ring takes the place of."""
+    for module in model.modules():
+        methods = (getattr(type(module), name, None) for name in ("forward", "attend"))
+        called = {name for method in methods if method is not None for name in method.__code__.co_names}
+        if hasattr(module, "o_proj") and "scaled_dot_product_attention" not in called:
+            raise RunError("ring attention takes the place of the attention kernel `sdpa`, and the model has another")
+
+
+def _cut_input(model: nn.Module, ranks: Ranks) -> None:
     """Cut what the first block reads; all that is made before it, from its shape, is of the whole sequence."""
     embed, length = cast("Any", model).embed, [0]
+    pieces = ranks.layout.context * (2 if ranks.layout.is_ring else 1)
 
     def embedded(*inputs: Any) -> Tensor:
         x_BTD: Tensor = embed(*inputs)
         length[0] = x_BTD.shape[1]
-        if length[0] % group.size():
-            raise RunError(f"sequences of {length[0]} tokens do not divide among {group.size()} context ranks")
+        if length[0] % pieces:
+            raise RunError(f"sequences of {length[0]} tokens do not divide into {pieces} parts for the context ranks")
         return x_BTD
 
     def cut(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         x, *others = inputs
-        # A block that several layers share reads the whole sequence the first time only.
-        return (own_part(x, group) if x.shape[1] == length[0] else x, *others)
+        # A block reads the whole sequence once only: the first one, the first time.
+        return (own_part(x, ranks) if x.shape[1] == length[0] else x, *others)
+
+    def cut_rows(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, *others = inputs
+        # Tables [T, R] and biases [..., T, S]: the last axis but one is that of the queries.
+        return (x, *(own_part(one, ranks, -2) if isinstance(one, Tensor) else one for one in others))
 
     cast("Any", model).embed = embedded
-    next(iter(cast("Any", model).layers)).register_forward_pre_hook(cut)
+    blocks = list(cast("Any", model).layers)
+    blocks[0].register_forward_pre_hook(cut)
+    for block in blocks if ranks.layout.is_ring else ():
+        block.register_forward_pre_hook(cut_rows)
 
 
 def _divide_attention(attention: nn.Module, group: dist.ProcessGroup) -> None:

@@ -115,9 +115,10 @@ def spread(
     model = step.model
     if ranks.layout.tensor > 1:
         # Context ranks divide the heads further, and know which ones these are.
-        by_head = () if ranks.layout.context > 1 else ranks.layout.by_head
-        layout = replace(ranks.layout, by_head=by_head)
-        tensor.divide(model, ranks.mesh["tensor"], layout, logits_divided=logits_divided)
+        layout = ranks.layout
+        by_head = () if layout.context > 1 and not layout.is_ring else layout.by_head
+        kept = replace(layout, by_head=by_head)
+        tensor.divide(model, ranks.mesh["tensor"], kept, logits_divided=logits_divided)
     recompute_activations(blocks(model), recompute)
     if compiles:
         compile_blocks(blocks(model))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from runners.engines.context import Loss, context_group, divide_sequences, of_own_part
+from runners.engines.context import Loss, divide_sequences, of_own_part
 from runners.engines.dispatch import divide_experts, expert_mesh
 from runners.engines.step import Step
 from runners.ranks import Ranks
@@ -20,7 +20,7 @@ def step_of(model: nn.Module, settings: Pretraining, ranks: Ranks) -> Step:
     loss: Loss = settings.loss
     if layout.context > 1:
         divide_sequences(model, ranks)
-        loss = of_own_part(loss, context_group(ranks))
+        loss = of_own_part(loss, ranks)
     if layout.expert > 1:
         divide_experts(model, expert_mesh(ranks), copies=layout.zero_stage == 0)
     if auxiliary is not None:

@@ -18,7 +18,7 @@ from torch.distributed.pipelining.stage import _PipelineStageBase
 
 from runners.checkpoint import Checkpoint, Piece, optimizer_state
 from runners.engines import tensor
-from runners.engines.context import context_group, within_whole
+from runners.engines.context import within_whole
 from runners.engines.expert import add_up_copies, divide
 from runners.engines.first_weights import give_weights, on_meta
 from runners.engines.gradients import add_up, by_mesh, scale_down, square
@@ -219,9 +219,7 @@ def _refuse(settings: Pretraining, ranks: Ranks) -> None:
     """RunError for what a pipeline cannot do, before it has begun."""
     layout = ranks.layout
     if settings.auxiliary_loss is not None:
-        raise RunError(
-            "the auxiliary loss of experts is of all layers together, and no rank of a pipeline has them all"
-        )
+        raise RunError("the auxiliary loss of experts is of all layers together, and a rank of a pipeline has some")
     if settings.precision == "fp16":
         raise RunError("a pipeline does not scale losses: it runs fp32 and bf16, and the plan says fp16")
     ends = [0, *(end for _, end in layout.stages)]
@@ -245,7 +243,7 @@ def _stage(recipe: Recipe, ranks: Ranks, index: int) -> Stage:
 
 def _received(x: Tensor, ranks: Ranks) -> Tensor:
     """What a piece takes in the place of its embedded ids: as these, of the whole sequence."""
-    return within_whole(x, context_group(ranks)) if ranks.layout.context > 1 else x
+    return within_whole(x, ranks) if ranks.layout.context > 1 else x
 
 
 def _ends(ranks: Ranks) -> dist.ProcessGroup | None:

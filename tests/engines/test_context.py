@@ -28,9 +28,11 @@ MODELS = {
     "normed width": ("model.attention.qk_norm={kind: rmsnorm}", "model.attention.qk_norm_over=width"),
     "window": ("model.attention.window=8",),
     "latent": (f"model.attention={LATENT}",),
+    "one key head": ("model.attention={kind: mqa, num_heads: 4}",),
     "documents": ("stages.pretrain.packing={cross_document: false}",),
 }
 TWO = Layout(context=2)
+RING = Layout(context=2, context_kind="ring")
 SPLITS = (
     ("*.q_proj.*", 0),
     ("*.k_proj.*", 0),
@@ -66,6 +68,33 @@ def test_parts_of_sequences_follow_the_curve_of_one_process(
 def test_every_attention_computes_the_same_with_a_part_of_its_heads(model: str, tmp_path: Path) -> None:
     plan = reference.compiled(tmp_path, *MODELS[model])
     check(plan, plain_curve(plan, 8), TWO, 8, micro_batch_size=4)
+
+
+def test_keys_and_values_go_round_two_ranks(tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path, *MODELS["rope"])
+    check(plan, plain_curve(plan, 8), RING, 8, micro_batch_size=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["rope", "alibi"])
+@pytest.mark.parametrize("layout", [replace(RING, context=4), replace(RING, shard=2, zero_stage=3)], ids=named)
+def test_a_ring_follows_the_curve_of_one_process(model: str, layout: Layout, tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path, *MODELS[model])
+    laid_out = replace(layout, by_head=SLOPES if model == "alibi" else ())
+    check(plan, plain_curve(plan, STEPS), laid_out, micro_batch_size=ROWS // layout.shard // 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["normed width", "window", "latent", "documents", "one key head"])
+def test_every_attention_computes_the_same_in_a_ring(model: str, tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path, *MODELS[model])
+    check(plan, plain_curve(plan, 8), RING, 8, micro_batch_size=4)
+
+
+@pytest.mark.slow
+def test_tensor_ranks_each_have_a_ring(tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path, *MODELS["alibi"])
+    check(plan, plain_curve(plan, 8), replace(RING, tensor=2, splits=SPLITS, by_head=SLOPES), 8, micro_batch_size=4)
 
 
 @pytest.mark.slow
