@@ -41,7 +41,7 @@ def divide_sequences(model: nn.Module, ranks: Ranks) -> None:
     _refuse(model, layout)
     _cut_input(model, ranks)
     attentions = [module for module in model.modules() if hasattr(module, "o_proj")]
-    program = type(model).forward.__globals__  # type: ignore[attr-defined]
+    program = cast("Any", type(model)).forward.__globals__
     program["F"] = Functional(group) if layout.is_ring else F
     if not layout.is_ring:
         for attention in attentions:
@@ -93,7 +93,7 @@ def _refuse(model: nn.Module, layout: Layout) -> None:
     names = [name for name, _ in model.named_parameters()]
     if not hasattr(model, "hidden") or hasattr(model, "encoder"):
         raise RunError("context parallelism divides the sequences of decoders, and this is none")
-    constants = type(model).forward.__globals__  # type: ignore[attr-defined]
+    constants = cast("Any", type(model)).forward.__globals__
     for part, what in ((".sinks", "attention sinks"), ("prediction.", "prediction heads")):
         if any(part in name for name in names):
             raise RunError(f"context parallelism does not divide {what}")

@@ -225,7 +225,8 @@ def _refuse(settings: Pretraining, ranks: Ranks) -> None:
     ends = [0, *(end for _, end in layout.stages)]
     if [first for first, _ in layout.stages] != ends[:-1] or len(layout.stages) % layout.pipeline:
         raise RunError(f"the pieces {layout.stages} are not those of a model on {layout.pipeline} ranks in turn")
-    micro_batches = settings.global_batch_size // (ranks.data_size * settings.micro_batch_size)
+    smallest = min((settings.global_batch_size, *(size for _, size in settings.batch_sizes)))
+    micro_batches = smallest // (ranks.data_size * settings.micro_batch_size)
     if layout.schedule == "1f1b" and micro_batches < len(layout.stages):
         raise RunError(
             f"the schedule 1f1b needs a micro-batch for each of {len(layout.stages)} pieces at least, and a step has "

@@ -92,7 +92,7 @@ def rows_of(recipe: Recipe, step: int, ranks: Ranks) -> Examples:
     return batch(recipe, step).part(ranks.data_rank, ranks.data_size)
 
 
-def plain_curve(plan: Path, steps: int, micro: int = ROWS) -> Curve:
+def plain_curve(plan: Path, steps: int, micro: int = ROWS, *, bf16: bool = False) -> Curve:
     """The same training in one process by a loop of its own, `torch.optim.AdamW` and no engine.
 
     In micro-batches: an auxiliary loss is one of a micro-batch.
@@ -111,7 +111,8 @@ def plain_curve(plan: Path, steps: int, micro: int = ROWS) -> Curve:
         optimizer.zero_grad()
         total = 0.0
         for rows in batch(made, step).split(micro):
-            loss = mean_loss(model, rows)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = mean_loss(model, rows)
             total += loss.item()
             if made.settings.auxiliary_loss is not None:
                 loss = loss + made.settings.auxiliary_loss * len(rows.ids) / ROWS * model.auxiliary_loss()
@@ -130,7 +131,7 @@ def plain_curve(plan: Path, steps: int, micro: int = ROWS) -> Curve:
 def mean_loss(model: nn.Module, examples: Examples) -> Tensor:
     """The part of the batch's loss, nats per target of the batch."""
     logits = model(examples.ids, **examples.more)
-    return F.cross_entropy(logits.flatten(0, 1), examples.targets.flatten(), reduction="sum") / examples.count
+    return F.cross_entropy(logits.float().flatten(0, 1), examples.targets.flatten(), reduction="sum") / examples.count
 
 
 def save(engine: Engine, folder: Path, step: int, ranks: Ranks) -> None:

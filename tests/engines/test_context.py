@@ -28,6 +28,9 @@ MODELS = {
     "normed width": ("model.attention.qk_norm={kind: rmsnorm}", "model.attention.qk_norm_over=width"),
     "window": ("model.attention.window=8",),
     "latent": (f"model.attention={LATENT}",),
+    "shared layers": ("model.layer_sharing={distinct: 2}",),
+    "adapters": ("model.adapters={size: 8}",),
+    "prefix": ("stages.pretrain.objective={kind: prefix, min_share: 0.1, max_share: 0.5}",),
     "one key head": ("model.attention={kind: mqa, num_heads: 4}",),
     "documents": ("stages.pretrain.packing={cross_document: false}",),
 }
@@ -64,7 +67,7 @@ def test_parts_of_sequences_follow_the_curve_of_one_process(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["normed heads", "normed each head", "normed width", "window", "latent", "documents"])
+@pytest.mark.parametrize("model", [name for name in MODELS if name not in ("rope", "alibi", "one key head")])
 def test_every_attention_computes_the_same_with_a_part_of_its_heads(model: str, tmp_path: Path) -> None:
     plan = reference.compiled(tmp_path, *MODELS[model])
     check(plan, plain_curve(plan, 8), TWO, 8, micro_batch_size=4)
@@ -85,7 +88,7 @@ def test_a_ring_follows_the_curve_of_one_process(model: str, layout: Layout, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["normed width", "window", "latent", "documents", "one key head"])
+@pytest.mark.parametrize("model", [name for name in MODELS if name not in ("rope", "alibi")])
 def test_every_attention_computes_the_same_in_a_ring(model: str, tmp_path: Path) -> None:
     plan = reference.compiled(tmp_path, *MODELS[model])
     check(plan, plain_curve(plan, 8), RING, 8, micro_batch_size=4)

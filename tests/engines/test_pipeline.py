@@ -9,9 +9,10 @@ import pytest
 
 from runners.layout import Layout
 from tests.engines import reference
-from tests.engines.curves import check, largest, named, plain_curve, resumed
+from tests.engines.curves import check, largest, named, plain_curve, resumed, train
+from tests.engines.ranks import on_ranks
 from tests.engines.reference import ROWS, STEPS, VARIANTS
-from tests.engines.test_context import SLOPES, SPLITS
+from tests.engines.test_context import RING, SLOPES, SPLITS
 
 HALVES, QUARTERS = ((0, 2), (2, 4)), ((0, 1), (1, 2), (2, 3), (3, 4))
 UNEVEN = ((0, 3), (3, 4))
@@ -67,7 +68,7 @@ def test_pipeline_sharded_weights_and_tensor_ranks_work_together(tmp_path: Path)
     "model",
     [
         ("stages.pretrain.packing={cross_document: false}",),
-        ("stages.pretrain.objective={kind: prefix, prefix_length: [4, 16]}",),
+        ("stages.pretrain.objective={kind: prefix, min_share: 0.1, max_share: 0.5}",),
         ("model.position={kind: learned}", "model.norm={kind: layernorm}"),
     ],
     ids=["documents", "prefix", "learned positions"],
@@ -77,6 +78,19 @@ def test_masks_and_positions_are_those_of_the_whole_model_in_every_piece(
 ) -> None:
     plan = reference.compiled(tmp_path, *model)
     check(plan, plain_curve(plan, 8), TWO, 8, micro_batch_size=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "layout",
+    [TWO, replace(TWO, shard=2, zero_stage=3), Layout(context=2), RING, replace(RING, pipeline=2, stages=HALVES)],
+    ids=named,
+)
+def test_in_bf16_the_curve_is_that_of_one_process_but_for_rounding(layout: Layout, tmp_path: Path) -> None:
+    plan = reference.compiled(tmp_path)
+    want = plain_curve(plan, 8, micro=2, bf16=True)
+    for one in on_ranks(layout.processes, train, plan, layout, {"micro_batch_size": 2, "precision": "bf16"}, 8):
+        assert largest(one.losses, want.losses) <= 5e-3
 
 
 @pytest.mark.slow
