@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from runners.engines.exchange import gather, to_heads, to_sequence
-from runners.engines.ring import Functional, positions
+from runners.engines.ring import Functional, own_chunks
 from runners.errors import RunError
 from runners.layout import Layout
 from runners.objective.examples import Examples
@@ -71,22 +71,23 @@ def of_own_part(loss: Loss, ranks: Ranks) -> Loss:
 
 def own_part(whole: Tensor, ranks: Ranks, axis: int = 1) -> Tensor:
     """What of [B, T, ...] is this rank's, along the sequence."""
-    return whole.index_select(axis, _own_positions(whole.shape[axis], ranks).to(whole.device))
+    own, count = _own_chunks(ranks)
+    chunks = whole.chunk(count, dim=axis)
+    return torch.cat([chunks[number] for number in own], dim=axis)
 
 
 def within_whole(part: Tensor, ranks: Ranks) -> Tensor:
     """The part [B, T / ranks, D] at its place in [B, T, D], zeros around it."""
-    length = part.shape[1] * ranks.layout.context
-    empty = part.new_zeros(part.shape[0], length, part.shape[2])
-    return empty.index_copy(1, _own_positions(length, ranks).to(part.device), part)
+    own, count = _own_chunks(ranks)
+    chunks = dict(zip(own, part.chunk(len(own), dim=1), strict=True))
+    blank = torch.zeros_like(chunks[own[0]])
+    return torch.cat([chunks.get(number, blank) for number in range(count)], dim=1)
 
 
-def _own_positions(length: int, ranks: Ranks) -> Tensor:
-    """Which tokens of a sequence are this rank's, int64 [length / ranks]."""
-    size = ranks.layout.context
-    if ranks.layout.is_ring:
-        return positions(length, ranks.context_rank, size)
-    return torch.arange(length).chunk(size)[ranks.context_rank]
+def _own_chunks(ranks: Ranks) -> tuple[tuple[int, ...], int]:
+    """Numbers of the chunks of a sequence that this rank has, and how many chunks there are."""
+    rank, size = ranks.context_rank, ranks.layout.context
+    return (own_chunks(rank, size), 2 * size) if ranks.layout.is_ring else ((rank,), size)
 
 
 def _refuse(model: nn.Module, layout: Layout) -> None:

@@ -28,10 +28,9 @@ Chunk = tuple[int, slice]
 """Its number in the sequence, and where a rank has it."""
 
 
-def positions(length: int, rank: int, ranks: int) -> Tensor:
-    """Which tokens of a sequence a rank has, int64 [length / ranks]: chunks `rank` and `2 ranks - 1 - rank`."""
-    chunks = torch.arange(length).chunk(2 * ranks)
-    return torch.cat((chunks[rank], chunks[2 * ranks - 1 - rank]))
+def own_chunks(rank: int, ranks: int) -> tuple[int, int]:
+    """Which two of 2 x `ranks` chunks of a sequence a rank has."""
+    return rank, 2 * ranks - 1 - rank
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, group: dist.ProcessGroup) -> Tensor:
@@ -83,6 +82,7 @@ class _Pass:
     """Tokens that each rank has."""
     rank: int
     ranks: int
+    device: torch.device
 
     def blocks(self, source: int) -> Iterator[tuple[slice, slice, Tensor | None]]:
         """Queries, keys, and what is added to their scores. Blocks that a causal mask hides are left out."""
@@ -94,11 +94,12 @@ class _Pass:
                 elif query > key:
                     yield rows, columns, None
                 elif query == key:
-                    yield rows, columns, _causal(self.length // 2)
+                    yield rows, columns, _causal(self.length // 2, self.device)
 
     def _chunks(self, rank: int) -> tuple[Chunk, Chunk]:
         half = self.length // 2
-        return (rank, slice(0, half)), (2 * self.ranks - 1 - rank, slice(half, self.length))
+        early, late = own_chunks(rank, self.ranks)
+        return (early, slice(0, half)), (late, slice(half, self.length))
 
 
 class _Ring(torch.autograd.Function):
@@ -108,7 +109,7 @@ class _Ring(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, group: dist.ProcessGroup
     ) -> Tensor:
-        way = _Pass(bias, q.shape[2], group.rank(), group.size())
+        way = _Pass(bias, q.shape[2], group.rank(), group.size(), q.device)
         queries = q.float() * scale
         out = queries.new_zeros(*q.shape[:3], v.shape[3])
         most, total = queries.new_full(q.shape[:3], NEVER), queries.new_zeros(q.shape[:3])
@@ -135,7 +136,7 @@ class _Ring(torch.autograd.Function):
     def backward(ctx: Any, made: Tensor) -> Any:
         q, k, v, bias, out, logs = ctx.saved_tensors
         group = ctx.group
-        way = _Pass(bias, q.shape[2], group.rank(), group.size())
+        way = _Pass(bias, q.shape[2], group.rank(), group.size(), q.device)
         queries, given = q.float() * ctx.scale, made.float()
         along = (given * out).sum(dim=-1, keepdim=True)
         of_q = torch.zeros_like(queries)
@@ -161,11 +162,11 @@ class _Ring(torch.autograd.Function):
 
 def _scores(queries: Tensor, keys: Tensor, added: Tensor | None) -> Tensor:
     scores = queries @ keys.transpose(2, 3)
-    return scores if added is None else scores + added.to(scores.device)
+    return scores if added is None else scores + added
 
 
-def _causal(length: int) -> Tensor:
-    return torch.full((length, length), NEVER).triu(1)
+def _causal(length: int, device: torch.device) -> Tensor:
+    return torch.full((length, length), NEVER, device=device).triu(1)
 
 
 def _for_each_query(x: Tensor, heads: int) -> Tensor:
