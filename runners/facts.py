@@ -8,12 +8,13 @@ import resource
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-PACKAGES = ("torch", "numpy", "safetensors", "lm_eval", "transformers", "duckdb")
+PACKAGES = ("torch", "numpy", "safetensors", "torch_xla", "lm_eval", "transformers", "duckdb")
 
 
 def host() -> str:
@@ -27,7 +28,10 @@ def device() -> torch.device:
 
 
 def device_name(place: torch.device) -> str:
-    """Such as `NVIDIA H200` or `cpu, 2 threads` (the number of threads decides the order of summation)."""
+    """Such as `NVIDIA H200`, `4 TPU devices` or `cpu, 2 threads` (their number decides the order of summation)."""
+    if place.type == "xla":
+        runtime = import_module("torch_xla.runtime")  # not in every environment
+        return f"{runtime.global_runtime_device_count()} {runtime.device_type()} devices"
     if place.type == "cuda":
         return torch.cuda.get_device_name(place)
     threads = torch.get_num_threads()
@@ -72,11 +76,14 @@ def memory_now(place: torch.device) -> int:
     return torch.cuda.memory_allocated(place) if place.type == "cuda" else resident_memory()
 
 
-def peak_memory(place: torch.device, before: int) -> int:
+def peak_memory(place: torch.device, before: int) -> int | None:
     """Largest memory of the work so far, bytes: of the CUDA allocator; on a CPU, what the process took above `before`.
 
-    `before` is what the interpreter and its libraries held when the work began: no plan can know it.
+    `before` is what the interpreter and its libraries held when the work began: no plan can know it. None where the
+    device does not say it: torch-xla tells nothing of the devices of a mesh.
     """
+    if place.type == "xla" and import_module("torch_xla.runtime").device_type() != "CPU":
+        return None
     if place.type == "cuda":
         return torch.cuda.max_memory_allocated(place)
     return max(0, _largest_resident() - before)

@@ -146,7 +146,8 @@ class Training:
         """Report what the plan predicted, as it was."""
         measured: dict[str, float] = {"parameters": parameters, "duration_s": self.seconds}
         memory = facts.peak_memory(self.engine.device, memory_before)
-        measured["memory_bytes"] = self.engine.ranks.largest(memory)
+        if memory is not None:
+            measured["memory_bytes"] = self.engine.ranks.largest(memory)
         if self.saved_bytes is not None:
             measured["checkpoint_bytes"] = self.saved_bytes
         if self.durations:

@@ -35,8 +35,9 @@ class AdamW:
 
     @staticmethod
     def build(groups: list[Group]) -> torch.optim.Optimizer:
-        """The learning rate is set before each step."""
-        return torch.optim.AdamW(groups, lr=0.0, fused=True)
+        """The learning rate is set before each step. XLA compiles the step itself, and has no fused one."""
+        fused = all(weight.device.type != "xla" for group in groups for weight in group["params"])
+        return torch.optim.AdamW(groups, lr=0.0, fused=fused)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import nn
 from runners import checkpoint, facts
 from runners.batches import validation_windows
 from runners.data import DataSet
-from runners.engines import build, refuse_unsupported
+from runners.engines import build, device, refuse_unsupported, xla_host
 from runners.engines.engine import Engine, Optimizer
 from runners.errors import RunError
 from runners.evaluate import quiet_harness
@@ -52,6 +52,8 @@ def pretrain(
 
 def _pretrain(run: Run, recipe: Recipe) -> None:
     settings = recipe.settings
+    if settings.engine == "xla":
+        xla_host.enter()
     # XLA has one process a machine, which sees all of its devices.
     ranks = join(None if settings.engine == "xla" else settings.layout)
     out = console(quiet=not ranks.is_first)
@@ -68,7 +70,7 @@ def _pretrain(run: Run, recipe: Recipe) -> None:
 
 def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
     found, damaged = checkpoint.latest(run.directory, ranks)
-    place = facts.device()
+    place = device(recipe.settings)
     scoring = recipe.settings.scoring
     with (
         recorded(run, found.step if found else None, place, ranks) as events,

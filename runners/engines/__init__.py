@@ -9,16 +9,29 @@ from importlib import import_module
 
 import torch
 
+from runners import facts
 from runners.checkpoint import Checkpoint
+from runners.engines import xla_host
 from runners.engines.averaged import averaged
 from runners.engines.engine import Engine
 from runners.engines.recompute import ACTIVATION_CHECKPOINTING
 from runners.engines.step import PRECISIONS
 from runners.errors import RunError
+from runners.layout import Layout
 from runners.ranks import Ranks
 from runners.recipe import Pretraining, Recipe
 
-ENGINES = ("torch",)
+ENGINES = ("torch", "xla")
+
+
+def device(settings: Pretraining) -> torch.device:
+    """Where this process computes; RunError when the machine is not one that the stage is laid out for."""
+    if settings.engine != "xla":
+        return facts.device()
+    layout = settings.layout or Layout()
+    xla_host.prepare(layout)
+    found: torch.device = import_module("runners.engines.xla").start(layout)
+    return found
 
 
 def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | None) -> Engine:
@@ -46,6 +59,8 @@ def refuse_unsupported(settings: Pretraining, ranks: Ranks) -> None:
     """RunError for what this version does not run, before anything is read or written."""
     if settings.engine not in ENGINES:
         raise RunError(f"this version runs engine {' or '.join(ENGINES)}, and the plan says `{settings.engine}`")
+    if settings.engine == "xla":
+        xla_host.refuse_unsupported(settings)
     if settings.precision not in PRECISIONS:
         raise RunError(f"this version runs precision {' or '.join(PRECISIONS)}, and the plan says {settings.precision}")
     if settings.precision == "fp16" and settings.loss_scale is None:
@@ -54,7 +69,9 @@ def refuse_unsupported(settings: Pretraining, ranks: Ranks) -> None:
         raise RunError("this version computes in fp8 in one process of the engine `torch`")
     if settings.activation_checkpointing not in ACTIVATION_CHECKPOINTING:
         raise RunError(f"this version does not run activation_checkpointing `{settings.activation_checkpointing}`")
-    product = settings.micro_batch_size * settings.gradient_accumulation_steps * ranks.data_size
+    # One process of XLA reads the rows of all devices.
+    layout = ranks.layout if settings.engine != "xla" else settings.layout or Layout()
+    product = settings.micro_batch_size * settings.gradient_accumulation_steps * layout.replicate * layout.shard
     if product != settings.global_batch_size:
         raise RunError(
             f"micro_batch_size x gradient_accumulation_steps x data-parallel ranks is {product} sequences, "

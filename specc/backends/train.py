@@ -117,7 +117,7 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "dropout": experiment.model.has_dropout,
         "after_step": experiment.model.regulation.after_step,
         "initialisation": rules(experiment.model),
-        "optimizer": _optimizer(work, experiment.model),
+        "optimizer": _optimizer(work, experiment.model, layout.engine),
         "schedule": _rendered(work.schedule),
         "has_cache": plan.experiment.model.family != "encoder",
         **_choices(work),
@@ -152,7 +152,7 @@ def _layout(model: ir.Model, layout: ir.Layout, context_length: int) -> str:
     )
 
 
-def _optimizer(work: ir.Training, model: ir.Model) -> str:
+def _optimizer(work: ir.Training, model: ir.Model, engine: str) -> str:
     """One optimizer for all weights as a function; rules and rates of their own (muP) as a table."""
     if model.has_own_rates:
         (rule,) = work.rules
@@ -161,7 +161,9 @@ def _optimizer(work: ir.Training, model: ir.Model) -> str:
         lines = tuple(Line(rule.match, _settings(rule)) for rule in own)
         return templates.render("train/optimizer/rules.py.j2", {"rules": lines, "stacked": stacked(model)})
     if len(work.rules) == 1 and work.optimizer.template is not None:
-        return templates.render(work.optimizer.template, {**work.optimizer.values, "stacked": stacked(model)})
+        # XLA compiles the step of the optimizer itself, and PyTorch has no fused one for it.
+        values = {**work.optimizer.values, "stacked": stacked(model), "fused": engine != "xla"}
+        return templates.render(work.optimizer.template, values)
     *written, rest = work.rules
     left = [weight for weight in model.weights() if not any(rule.takes(weight.name) for rule in written)]
     lines = tuple(Line(rule.match, _settings(rule)) for rule in (*written, *([rest] if left else [])))

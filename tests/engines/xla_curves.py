@@ -1,0 +1,95 @@
+"""Trains a generated model by the `xla` engine, in the environment that has torch-xla, and writes down what it said.
+
+    python tests/engines/xla_curves.py PLAN TASK OUT
+
+TASK is a JSON file: `batches`, a file of tensors by the number of the step, `learning_rate`, and `cases`, each with a
+`name`, a `layout` and settings that replace those of the generated program. The folder OUT gets a JSON file of each
+case and a file of its weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import runners.pretrain  # noqa: F401 - first, as a program imports it
+from runners import engines
+from runners.layout import Layout
+from runners.objective.examples import next_token
+from runners.ranks import ALONE
+from runners.recipe import Recipe
+
+
+def main() -> None:
+    plan, task, out = (Path(argument) for argument in sys.argv[1:])
+    described = json.loads(task.read_text())
+    batches = load_file(described["batches"])
+    for case in described["cases"]:
+        said, weights = trained(plan, batches, described["learning_rate"], **case["settings"], layout=case["layout"])
+        (out / f"{case['name']}.json").write_text(json.dumps(said))
+        save_file(weights, out / f"{case['name']}.safetensors")
+
+
+def trained(plan: Path, batches: dict[str, Tensor], rate: float, layout: dict[str, Any], **settings: Any) -> Any:
+    """What the training said, and the weights that it ended with."""
+    made = recipe(plan, engine="xla", layout=Layout(**layout), **settings)
+    device = engines.device(made.settings)
+    engine = engines.build(made, ALONE, device, None)
+    import torch_xla.debug.metrics as metrics
+
+    first = {piece.name: piece.tensor.clone() for piece in engine.pieces()}
+    said: dict[str, Any] = {"losses": [], "norms": [], "programs": []}
+    for step in range(len(batches) - 1):
+        torch.manual_seed(step + 100)
+        loss, norm = engine.gradients(next_token(batches[str(step)]))
+        engine.update(rate)
+        said["losses"].append(loss)
+        said["norms"].append(norm)
+        said["programs"].append(metrics.metric_data("CompileTime")[0])
+    said["validation"] = engine.validation_loss(next_token(batches["validation"]))
+    said["placed"] = placements(engine)
+    last = {piece.name: piece.tensor for piece in engine.pieces()}
+    weights = {f"first/{name}": tensor for name, tensor in first.items()}
+    return said, weights | {f"last/{name}": tensor for name, tensor in last.items()}
+
+
+def placements(engine: Any) -> dict[str, list[list[tuple[int, int]]]]:
+    """Of weights, gradients and states of the optimizer: first and end on each axis of what each device holds."""
+    found = {}
+    for name, weight in engine.model.named_parameters():
+        states = engine.keepers[name].state[weight].items()
+        held = {"": weight, "/gradient": weight.grad, **{f"/{word}": state for word, state in states if state.dim()}}
+        for word, tensor in held.items():
+            found[name + word] = parts(tensor)
+    return found
+
+
+def parts(tensor: Tensor) -> list[list[tuple[int, int]]]:
+    import torch_xla.distributed.spmd as spmd
+
+    whole = [(0, size) for size in tensor.shape]
+    shards = spmd.XLAShardedTensor(tensor.detach()).local_shards
+    by_device = sorted(shards, key=lambda shard: int(shard.shard_device.partition(":")[2]))
+    return [whole if shard.indices is ... else [(at.start, at.stop) for at in shard.indices] for shard in by_device]
+
+
+def recipe(plan: Path, **settings: Any) -> Recipe:
+    """What the generated program hands to the runners, some settings replaced."""
+    sys.path.insert(0, str(plan))
+    made = runpy.run_path(str(plan / "train.py"), run_name="train")
+    changed = dataclasses.replace(made["PRETRAINING"], **settings)
+    return Recipe(
+        made["Model"], made.get("Cache"), changed, made["INITIALISATION"], made["optimizer"], made["learning_rate"]
+    )
+
+
+if __name__ == "__main__":
+    main()
