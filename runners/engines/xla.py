@@ -174,6 +174,7 @@ class XlaEngine:
 
     def pieces(self) -> Iterator[Piece]:
         """All weights and states, whole: the files are those that one process of another engine would write."""
+        xm.wait_device_ops()  # the last update may still run, and a tensor has no shards before it is there
         for name, weight in self.model.named_parameters():
             yield whole_piece(f"{MODEL}/{name}", fetched(weight))
         for name, weight in self.model.named_parameters():
