@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPECS := 70b_alibi gpt2_124m llama3_8b quickstart
 
-.PHONY: quickstart test check lint types quick slow generated bench clean
+.PHONY: quickstart test check lint types quick slow xla generated bench clean
 
 quickstart: .venv/installed
 	$(BIN)/specc run specs/quickstart.yaml
@@ -48,5 +48,13 @@ bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# torch-xla goes with one version of PyTorch, older than that of the other engines: an environment of its own, of 7 GB.
+xla: .venv-xla/installed
+
+.venv-xla/installed: pyproject.toml constraints-xla.txt
+	test -x .venv-xla/bin/python || $(PYTHON) -m venv .venv-xla
+	.venv-xla/bin/python -m pip install --quiet --constraint constraints-xla.txt --editable '.[xla]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist runs
+	rm -rf .venv .venv-xla build dist runs

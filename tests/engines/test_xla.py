@@ -30,10 +30,20 @@ SPLITS = (("*.q_proj.weight", 0), ("*.k_proj.weight", 0), ("*.v_proj.weight", 0)
           ("embedding.weight", 0), ("lm_head.weight", 0))  # fmt: skip
 
 
+DROPPING = (
+    *reference.VARIANTS["alibi"],
+    "model.dropout={residual: 0.1}",
+    'stages.pretrain.optimizer.rules=[{match: "embedding.*", learning_rate: 0.5x}]',
+)
+"""Tied, with masks to draw, and two groups of weights in the optimizer."""
+
+
 @dataclass(frozen=True)
 class Case:
     layout: Layout
     settings: dict[str, Any] = field(default_factory=dict)
+    plan: str = "rope"
+    steps: int = reference.STEPS
 
 
 CASES = {
@@ -48,17 +58,31 @@ CASES = {
     "bf16": Case(Layout(shard=4, zero_stage=3), {"precision": "bf16"}),
 }
 FP32 = [name for name in CASES if name != "bf16"]
+MASKED = {
+    "dropping": Case(Layout(shard=4, zero_stage=3), plan="dropping", steps=4),
+    "dropping, recomputed": Case(
+        Layout(shard=4, zero_stage=3), {"activation_checkpointing": "full"}, plan="dropping", steps=4
+    ),
+}
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plan")
-    of_torch = compiling.planned(*reference.SMALL, "model.pad_vocab_size_multiple=8", *reference.VARIANTS["rope"])
-    stages = [replace(stage, layout=stage.layout and replace(stage.layout, engine="xla")) for stage in of_torch.stages]
-    texts = compiling.files(replace(of_torch, stages=tuple(stages)))
-    for name in ("model.py", "train.py"):
-        (folder / name).write_text(texts[name], encoding="utf-8")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of compiled plans."""
+    folder = tmp_path_factory.mktemp("plans")
+    for name, sets in {"rope": reference.VARIANTS["rope"], "dropping": DROPPING}.items():
+        of_torch = compiling.planned(*reference.SMALL, "model.pad_vocab_size_multiple=8", *sets)
+        stages = [replace(each, layout=each.layout and replace(each.layout, engine="xla")) for each in of_torch.stages]
+        texts = compiling.files(replace(of_torch, stages=tuple(stages)))
+        (folder / name).mkdir()
+        for file in ("model.py", "train.py"):
+            (folder / name / file).write_text(texts[file], encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def plan(plans: Path) -> Path:
+    return plans / "rope"
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +91,21 @@ def plain(plan: Path) -> reference.Curve:
 
 
 @pytest.fixture(scope="module")
-def said(plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def said(plans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of what each case said: one process trains all, which costs one start."""
     folder = tmp_path_factory.mktemp("said")
     batches = {str(step): reference.batch(step) for step in range(reference.STEPS)}
     save_file(batches | {"validation": reference.batch(10_000)}, folder / "batches")
-    cases = [{"name": name, "layout": asdict(case.layout), "settings": settings(case)} for name, case in CASES.items()]
+    cases = [
+        {"name": name, "layout": asdict(case.layout), "steps": case.steps, "settings": settings(case)}
+        | {"plan": str(plans / case.plan)}
+        for name, case in (CASES | MASKED).items()
+    ]
     task = {"batches": str(folder / "batches"), "learning_rate": reference.LEARNING_RATE, "cases": cases}
     (folder / "task.json").write_text(json.dumps(task))
     program = str(ROOT / "tests/engines/xla_curves.py")
-    command = [str(python()), program, str(plan), str(folder / "task.json"), str(folder)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=900)
+    command = [str(python()), program, str(folder / "task.json"), str(folder)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -141,6 +169,28 @@ def test_no_program_is_compiled_after_the_second_step(said: Path) -> None:
     for name in CASES:
         programs = read(said, name)[0]["programs"]
         assert programs[-1] == programs[1], name
+
+
+def test_masks_of_dropout_follow_from_the_seed_of_the_step_and_are_drawn_again_when_activations_are(
+    said: Path, plans: Path
+) -> None:
+    one, other = (read(said, name) for name in MASKED)
+    assert largest(one[0]["losses"], other[0]["losses"]) < reference.LOSS_TOLERANCE
+    assert largest(one[0]["norms"], other[0]["norms"]) < reference.NORM_TOLERANCE
+    without = reference.plain_curve(plans / "dropping", 1).losses[0]
+    assert 1e-4 < abs(one[0]["losses"][0] - without) < 0.1
+    assert one[0]["again"] == one[0]["losses"][-1], "the last step once more, with its seed"
+    assert one[0]["another"] != one[0]["losses"][-1], "and with another one"
+
+
+def test_rules_give_groups_of_weights_their_own_rates(said: Path) -> None:
+    _, weights = read(said, "dropping")
+    moved = {
+        name: float((weights[f"last/model/{name}"] - weights[f"first/model/{name}"]).abs().max())
+        for name in ("embedding.weight", "layers.0.ffn.up_proj.weight")
+    }
+    assert moved["embedding.weight"] == pytest.approx(4 * 0.5e-3, rel=0.05)
+    assert moved["layers.0.ffn.up_proj.weight"] == pytest.approx(4 * 1e-3, rel=0.05)
 
 
 def jax_parts(sizes: dict[str, int], spec: Spec, shape: tuple[int, ...]) -> list[list[tuple[int, int]]]:

@@ -74,7 +74,9 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits_and_goes_on_with_torch
 def _goes_on_with_torch_and_back(plan: Experiment, whole: dict[str, torch.Tensor]) -> None:
     """The same checkpoints: from step 20 to 30 in one process of PyTorch, and from there on the devices again."""
     text = (plan.plan / "train.py").read_text()
-    plain = text.replace(f'engine="xla",\n    {LAYOUT}', 'engine="torch"').replace("micro_batch_size=2", "micro_batch_size=4")
+    plain = text.replace(f'engine="xla",\n    {LAYOUT}', 'engine="torch"').replace(
+        "micro_batch_size=2", "micro_batch_size=4"
+    )
     (plan.plan / "plain.py").write_text(plain.replace(f"steps={STEPS}", "steps=30"))
     said = finish(plan, "other", program="plain.py")
     assert "resuming from step 20" in said

@@ -1,10 +1,10 @@
 """Trains a generated model by the `xla` engine, in the environment that has torch-xla, and writes down what it said.
 
-    python tests/engines/xla_curves.py PLAN TASK OUT
+    python tests/engines/xla_curves.py TASK OUT
 
 TASK is a JSON file: `batches`, a file of tensors by the number of the step, `learning_rate`, and `cases`, each with a
-`name`, a `layout` and settings that replace those of the generated program. The folder OUT gets a JSON file of each
-case and a file of its weights.
+`name`, a `plan`, a `layout`, a number of `steps` and `settings` that replace those of the generated program. The folder
+OUT gets a JSON file of each case and a file of its weights.
 """
 
 from __future__ import annotations
@@ -29,36 +29,42 @@ from runners.recipe import Recipe
 
 
 def main() -> None:
-    plan, task, out = (Path(argument) for argument in sys.argv[1:])
+    task, out = (Path(argument) for argument in sys.argv[1:])
     described = json.loads(task.read_text())
     batches = load_file(described["batches"])
     for case in described["cases"]:
-        said, weights = trained(plan, batches, described["learning_rate"], **case["settings"], layout=case["layout"])
+        made = recipe(Path(case["plan"]), engine="xla", layout=Layout(**case["layout"]), **case["settings"])
+        said, weights = trained(made, batches, case["steps"], described["learning_rate"])
         (out / f"{case['name']}.json").write_text(json.dumps(said))
         save_file(weights, out / f"{case['name']}.safetensors")
 
 
-def trained(plan: Path, batches: dict[str, Tensor], rate: float, layout: dict[str, Any], **settings: Any) -> Any:
-    """What the training said, and the weights that it ended with."""
-    made = recipe(plan, engine="xla", layout=Layout(**layout), **settings)
-    device = engines.device(made.settings)
-    engine = engines.build(made, ALONE, device, None)
+def trained(made: Recipe, batches: dict[str, Tensor], steps: int, rate: float) -> Any:
+    """What the training said, and the weights that it began and ended with."""
+    engine = engines.build(made, ALONE, engines.device(made.settings), None)
     import torch_xla.debug.metrics as metrics
 
-    first = {piece.name: piece.tensor.clone() for piece in engine.pieces()}
+    first = {f"first/{piece.name}": piece.tensor for piece in engine.pieces()}
     said: dict[str, Any] = {"losses": [], "norms": [], "programs": []}
-    for step in range(len(batches) - 1):
+    for step in range(steps):
         torch.manual_seed(step + 100)
         loss, norm = engine.gradients(next_token(batches[str(step)]))
+        if step == steps - 1:
+            said["again"], said["another"] = (repeated(engine, batches[str(step)], step + seed) for seed in (100, 101))
         engine.update(rate)
         said["losses"].append(loss)
         said["norms"].append(norm)
         said["programs"].append(metrics.metric_data("CompileTime")[0])
     said["validation"] = engine.validation_loss(next_token(batches["validation"]))
     said["placed"] = placements(engine)
-    last = {piece.name: piece.tensor for piece in engine.pieces()}
-    weights = {f"first/{name}": tensor for name, tensor in first.items()}
-    return said, weights | {f"last/{name}": tensor for name, tensor in last.items()}
+    return said, first | {f"last/{piece.name}": piece.tensor for piece in engine.pieces()}
+
+
+def repeated(engine: Any, ids: Tensor, seed: int) -> float:
+    """The loss of a batch once more, its masks drawn with a seed."""
+    torch.manual_seed(seed)
+    loss: float = engine.gradients(next_token(ids))[0]
+    return loss
 
 
 def placements(engine: Any) -> dict[str, list[list[tuple[int, int]]]]:
@@ -85,6 +91,8 @@ def recipe(plan: Path, **settings: Any) -> Recipe:
     """What the generated program hands to the runners, some settings replaced."""
     sys.path.insert(0, str(plan))
     made = runpy.run_path(str(plan / "train.py"), run_name="train")
+    sys.path.remove(str(plan))
+    del sys.modules["model"]
     changed = dataclasses.replace(made["PRETRAINING"], **settings)
     return Recipe(
         made["Model"], made.get("Cache"), changed, made["INITIALISATION"], made["optimizer"], made["learning_rate"]
