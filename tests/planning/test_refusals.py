@@ -65,7 +65,6 @@ BROUGHT = {
     ),
     "fp16": ("stages.pretrain.precision=fp16", "stages.pretrain.loss_scale=dynamic"),
     "fp8": ("stages.pretrain.precision=fp8",),
-    "whole_rows": ("stages.pretrain.optimizer={kind: adamw_8bit, learning_rate: 1.0e-3}",),
     "growing": (
         "stages.pretrain.batch_size_schedule={start: 16 sequences, increment: 16 sequences, duration: 10 steps}",
     ),
