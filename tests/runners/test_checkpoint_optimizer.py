@@ -14,7 +14,7 @@ from torch import nn
 from runners import checkpoint
 from runners.checkpoint import Keep, optimizer_state
 from runners.errors import RunError
-from runners.optimizers import AdamW, Muon, optimizers
+from runners.optimizers import AdamW, AdamW8bit, Lion, Muon, optimizers
 
 RULES = (
     ("*.weight", Muon(momentum=0.9, nesterov=True, steps=5, step_size="match_rms_adamw", weight_decay=0.1)),
@@ -32,6 +32,8 @@ BUILDERS: dict[str, Callable[[nn.Module], Any]] = {
     "adadelta": lambda model: torch.optim.Adadelta(model.parameters(), lr=1e-2),
     "asgd": lambda model: torch.optim.ASGD(model.parameters(), lr=1e-2),
     "muon and adamw": lambda model: optimizers(model, RULES),
+    "8 bits": lambda model: optimizers(model, (("*", AdamW8bit(betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)),)),
+    "lion": lambda model: optimizers(model, (("*", Lion(betas=(0.9, 0.99), weight_decay=0.1)),)),
 }
 
 
