@@ -188,7 +188,7 @@ class Training:
 
     def _examples(self) -> Examples:
         """The rows that this process reads of the batch of the next step."""
-        examples = self.upcoming.take(self.step + self.watch.left_out)
+        examples = self.upcoming.take(self.step, self.watch.left_out)
         total = self.engine.ranks.total
         found = replace(examples, count=total(examples.count))
         if examples.bytes is not None:

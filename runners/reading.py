@@ -41,14 +41,18 @@ def ordered(settings: Pretraining, data: DataSet, text: Tokenizer, ranks: Ranks)
 
 
 def upcoming(settings: Pretraining, batches: Batches, ranks: Ranks, device: torch.device) -> Prefetch[Examples]:
-    """The rows of this process, by the number of the batch; their count is that of its own targets."""
+    """The rows of this process, by the step and how many batches were left out before it.
+
+    Their count is that of the process's own targets.
+    """
     return Prefetch(_reader(settings, batches, ranks, pinned=device.type == "cuda"), settings.steps)
 
 
-def _reader(settings: Pretraining, batches: Batches, ranks: Ranks, *, pinned: bool) -> Callable[[int], Examples]:
-    def examples(number: int) -> Examples:
+def _reader(settings: Pretraining, batches: Batches, ranks: Ranks, *, pinned: bool) -> Callable[[int, int], Examples]:
+    def examples(step: int, left_out: int) -> Examples:
+        # Batches never shrink: one that comes later has at least as many rows.
+        number, (start, stop) = step + left_out, ranks.rows(settings.batches.size(step))
         before = batches.first_sequence(number)
-        start, stop = ranks.rows(batches.first_sequence(number + 1) - before)
         rows, parts = batches.batch(number, start, stop), batches.rows_per_sequence(number)
         found = training_examples(settings.objective, rows, settings.seed, before + start, parts)
         if batches.merges is not None and found.targets.ndim == rows.ndim:

@@ -55,11 +55,11 @@ class Examples:
             share = len(self.ids) // of
             rows = torch.arange(index * share, (index + 1) * share)
             more = {name: value[rows] for name, value in self.more.items()}
-            return Examples(self.ids[rows], self.targets[rows], self.count, more)
+            return replace(self, ids=self.ids[rows], targets=self.targets[rows], more=more)
         repeated = torch.cat((torch.arange(len(self.ids)), torch.zeros(missing, dtype=torch.int64)))
         targets = torch.cat((self.targets, torch.full_like(self.targets[repeated[len(self.ids) :]], IGNORE)))
         more = {name: value[repeated] for name, value in self.more.items()}
-        return Examples(self.ids[repeated], targets, self.count, more).part(index, of)
+        return replace(self, ids=self.ids[repeated], targets=targets, more=more).part(index, of)
 
     def to(self, device: torch.device) -> Examples:
         """The same on a device."""

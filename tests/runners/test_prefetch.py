@@ -25,6 +25,8 @@ def test_what_comes_next_is_made_meanwhile_and_no_more_than_that() -> None:
         assert [values.take(step) for step in range(1, 6)] == [1, 4, 9, 16, 25]
         assert values.take(2) == 4, "a step back"
         assert values.take(50) == 2500, "and a leap"
+    with Prefetch(divmod, 100) as pairs:
+        assert [pairs.take(7, 2), pairs.take(8, 2), pairs.take(8, 3)] == [(3, 1), (4, 0), (2, 2)]
     assert max(made) <= 50 + AHEAD
 
 

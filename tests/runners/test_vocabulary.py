@@ -117,9 +117,9 @@ def test_what_a_process_reads_says_how_many_bytes_its_targets_are(folder: Path, 
     )  # fmt: skip
     batches = ordered(settings, data, text, ALONE)
     with upcoming(settings, batches, ALONE, torch.device("cpu")) as reads:
-        assert [reads.take(step).count for step in range(3)] == [64, 64, 64]
-        assert reads.take(1).bytes == 64, "one id a byte"
-        whole = reads.take(2)
+        assert [reads.take(step, 0).count for step in range(3)] == [64, 64, 64]
+        assert reads.take(1, 0).bytes == 64, "one id a byte"
+        whole = reads.take(2, 0)
         assert whole.bytes == sum(len(text.library.decode([token]).encode()) for token in whole.targets.flatten())
     with pytest.raises(RunError, match="the tokenizer has none"):
         ordered(settings, data, ByteTokenizer(256), ALONE)
