@@ -28,6 +28,7 @@ OBJECTIVES = (
 SPIKES = {"spike/skip": "Skip", "spike/rollback": "Rollback", "spike/stop": "Stop"}
 """Names of `runners.spikes`, by kind."""
 
+AXES = ("pipeline", "replicate", "shard", "context", "tensor", "expert")
 DIVIDED = (
     "nothing",
     "optimizer states",
@@ -93,6 +94,7 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
     path = program(experiment, stage)
     values: dict[str, Any] = {
         **work.options,
+        **_spread(experiment.model, layout, work.context_length),
         "title": experiment.name,
         "notice": notice(),
         "program": path,
@@ -105,11 +107,6 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "context_length": work.context_length,
         "steps": work.steps,
         "global_batch_size": work.global_batch_size,
-        "micro_batch_size": layout.micro_batch_size,
-        "gradient_accumulation_steps": layout.gradient_accumulation_steps,
-        "activation_checkpointing": layout.activation_checkpointing,
-        "compile": layout.compile,
-        "layout": _layout(experiment.model, layout, work.context_length) if layout.devices > 1 else None,
         "precision": work.precision,
         "loss_scale": work.loss_scale,
         "max_grad_norm": work.max_grad_norm,
@@ -143,10 +140,22 @@ def _choices(work: ir.Training) -> dict[str, Any]:
     }
 
 
+def _spread(model: ir.Model, layout: ir.Layout, context_length: int) -> dict[str, Any]:
+    """How a step is spread over devices and time."""
+    return {
+        "micro_batch_size": layout.micro_batch_size,
+        "gradient_accumulation_steps": layout.gradient_accumulation_steps,
+        "activation_checkpointing": layout.activation_checkpointing,
+        "compile": layout.compile,
+        "layout": _layout(model, layout, context_length) if layout.devices > 1 else None,
+    }
+
+
 def _layout(model: ir.Model, layout: ir.Layout, context_length: int) -> str:
     """What each rank holds; axes of one rank and what is as usual go without saying."""
     placed = place(model, layout, context_length)
     values = {each.name: getattr(placed, each.name) for each in fields(placed)}
+    values |= {axis: None for axis in AXES if values[axis] == 1}
     return templates.render(
         "train/layout.py.j2", {**values, "devices": layout.devices, "divided": DIVIDED[placed.zero_stage]}
     )
