@@ -63,6 +63,7 @@ _UNSAID: dict[str, object] = {
     "early_stopping": None,
     "z_loss": 0.0,
     "label_smoothing": 0.0,
+    "weights": "last",
 }
 
 Work = ir.Training | ir.Evaluation | ir.Import | ir.Export
