@@ -53,9 +53,9 @@ def _pipeline(name: str, layout: Layout) -> Iterator[Finding]:
 
 
 def _divided(name: str, layout: Layout, lengths: tuple[int, ...]) -> Iterator[Finding]:
-    """As for the context: each context-parallel rank gets one early and one late part of every row."""
+    """As for the context: each rank gets a part of every row."""
     context = layout.context_parallel_size
-    unit = (2 * context if context > 1 else 1) * (layout.tensor_parallel_size if layout.sequence_parallel else 1)
+    unit = context * (layout.tensor_parallel_size if layout.sequence_parallel else 1)
     uneven = next((length for length in lengths if length % unit), None)
     if uneven is not None:
         at = ("stages", name)
