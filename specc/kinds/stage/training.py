@@ -39,6 +39,16 @@ class CheckpointSpec(Node):
         "Whether saving is tried out after the first step: saved, read back, compared bit for bit and deleted.", True
     )
 
+    def lower(self, steps: int | None) -> dict[str, object]:
+        """Options of a stage of so many steps."""
+        return {
+            "checkpoint_every": cadence_in_steps(self.every, steps),
+            "keep_checkpoints": self.keep_last,
+            "keep_checkpoint_every": None if self.keep_every is None else cadence_in_steps(self.keep_every, steps),
+            "checkpoint_asynchronous": self.asynchronous,
+            "checkpoint_untried": not self.canary,
+        }
+
 
 class TrainingStage(Node):
     """Fields of every stage that optimises weights. Subclasses say what they train and on what."""
@@ -144,11 +154,7 @@ class TrainingStage(Node):
             adapter=adapter,
             phases=sizes.phases,
             options={
-                "checkpoint_every": cadence_in_steps(self.checkpoint.every, steps),
-                "keep_checkpoints": self.checkpoint.keep_last,
-                "keep_checkpoint_every": _or_none(self.checkpoint.keep_every, steps),
-                "checkpoint_asynchronous": self.checkpoint.asynchronous,
-                "checkpoint_untried": not self.checkpoint.canary,
+                **self.checkpoint.lower(steps),
                 "log_every": self.log_every.whole,
                 **options,
             },
@@ -316,10 +322,6 @@ def cadence_in_steps(cadence: Quantity, steps: int | None) -> int | None:
     if cadence.unit == "steps":
         return cadence.whole
     return None if steps is None else max(1, math.floor(cadence.amount * steps / 100))
-
-
-def _or_none(cadence: Quantity | None, steps: int | None) -> int | None:
-    return None if cadence is None else cadence_in_steps(cadence, steps)
 
 
 def in_steps(steps: int | None, length: int, sizes: ir.BatchSizes) -> InSteps:
