@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import random
 import runpy
+import signal
+import subprocess
 import sys
 import time
 from multiprocessing.context import ForkServerContext
@@ -17,7 +19,7 @@ import torch
 
 from runners import checkpoint
 from runners.events import has_finished, read_events
-from tests.runners.conftest import Experiment
+from tests.runners.conftest import Experiment, environment
 from tests.runners.test_pretrain import curve
 
 KILLS = 50
@@ -37,6 +39,13 @@ def start(server: ForkServerContext, experiment: Experiment, run: str) -> BasePr
     process = server.Process(target=execute, args=(experiment.command("train.py", run)[1:],))
     process.start()
     return process
+
+
+def of_two(experiment: Experiment, run: str) -> subprocess.Popen[bytes]:
+    """A run of two processes, which a signal to their group reaches at once."""
+    launch = "import sys; from runners.processes import run_here; sys.exit(run_here(sys.argv[1:], 2))"
+    command = [sys.executable, "-c", launch, *experiment.command("train.py", run)]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def to_the_end(server: ForkServerContext, experiment: Experiment, run: str) -> Path:
@@ -116,3 +125,23 @@ def test_a_run_in_two_halves_with_a_kill_between_them_is_the_whole_run(
     process.kill()
     process.join()
     same(to_the_end(server, experiment, "killed"), whole)
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_while_threads_save_go_on_to_the_same_bits(experiment: Experiment) -> None:
+    experiment.change("steps=200", "steps=60")
+    experiment.change("from runners.init", "from runners.layout import Layout\nfrom runners.init")
+    divided = "layout=Layout(shard=2, zero_stage=3), checkpoint_asynchronous=True"
+    experiment.change("keep_checkpoints=2,", f"keep_checkpoints=2, {divided},")
+    experiment.change("micro_batch_size=4", "micro_batch_size=2")
+    assert of_two(experiment, "whole").wait(120) == 0
+    process, run = of_two(experiment, "killed"), experiment.folder / "killed"
+    while max(curve(run), default=0) < 33:
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert of_two(experiment, "killed").wait(120) == 0
+    same(run, experiment.folder / "whole")
+    files = {path.name for path in (run / "checkpoints/step-00000060").iterdir()}
+    assert {f"weights-0000{rank}-of-00002.safetensors" for rank in (1, 2)} < files
