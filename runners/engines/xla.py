@@ -71,7 +71,7 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     if settings.activation_checkpointing == "full":
         for block in blocks(model):
             block.forward = _recomputing(block.forward)
-    step = Step(model, settings.precision, settings.objective.loss)
+    step = Step(model, settings.precision, settings.loss)
     batch = settings.micro_batch_size * layout.replicate * layout.shard
     optimizer = recipe.optimizer(model)
     return XlaEngine(step, optimizer, place, mesh, rows, batch, settings.max_grad_norm, keepers(model, optimizer))
