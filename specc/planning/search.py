@@ -160,21 +160,21 @@ def _layouts(asked: Asked, work: Workload, engine: str) -> Iterator[Layout]:
     batches = tuple(each for each in batches if runs(engine, schedule, mesh.pipeline, each[1]))
     for stage, mode, (micro, steps) in product(stages, modes, batches):
         yield Layout(
-            engine,
-            stage,
-            mesh.data,
-            mesh.tensor,
-            mesh.pipeline,
-            micro,
-            steps,
-            mode,
-            requested.sequence_parallel and mesh.tensor > 1,
-            chunks,
-            mesh.context,
-            mesh.expert,
-            mesh.data // (requested.data_parallel_shard_size or mesh.data) if stage else 1,
-            schedule,
-            requested.compile,
+            engine=engine,
+            zero_stage=stage,
+            data_parallel_size=mesh.data,
+            tensor_parallel_size=mesh.tensor,
+            pipeline_parallel_size=mesh.pipeline,
+            micro_batch_size=micro,
+            gradient_accumulation_steps=steps,
+            activation_checkpointing=mode,
+            sequence_parallel=requested.sequence_parallel and mesh.tensor > 1,
+            pipeline_chunks=chunks,
+            context_parallel_size=mesh.context,
+            expert_parallel_size=mesh.expert,
+            data_parallel_replicas=mesh.data // (requested.data_parallel_shard_size or mesh.data) if stage else 1,
+            pipeline_schedule=schedule,
+            compile=requested.compile,
         )
 
 

@@ -32,6 +32,7 @@ LAYOUTS = {
     "pipeline": ("stages.pretrain.parallelism={engine: torch, pipeline_parallel_size: 2, micro_batch_size: 2}",),
     "context": ("stages.pretrain.parallelism={engine: torch, context_parallel_size: 2}",),
 }
+EXPERTS = "model.ffn={kind: moe, num_experts: 4, experts_per_token: 2, intermediate_size: 64}"
 
 
 @pytest.mark.slow
@@ -39,11 +40,24 @@ def test_every_way_to_spread_the_spec_over_two_processes_gives_the_losses_of_one
     spec = written(tmp_path)
     runs = {name: train(spec, tmp_path / str(index), *sets) for index, (name, sets) in enumerate(LAYOUTS.items())}
     alone = runs.pop("alone")
+    for run in runs.values():
+        assert_same_curve(run, alone)
+
+
+@pytest.mark.slow
+def test_experts_of_the_spec_are_divided_with_the_losses_of_one_process(tmp_path: Path) -> None:
+    spec = written(tmp_path)
+    alone = train(spec, tmp_path / "alone", EXPERTS, *LAYOUTS["alone"])
+    asked = "stages.pretrain.parallelism={engine: torch, zero_stage: 3, expert_parallel_size: 2}"
+    assert_same_curve(train(spec, tmp_path / "divided", EXPERTS, asked), alone)
+
+
+def assert_same_curve(run: Path, alone: Path) -> None:
+    """Losses and norms of every step."""
     for name, tolerance in (("train/loss", LOSS_TOLERANCE), ("train/grad_norm", NORM_TOLERANCE)):
         wanted = curve(alone, name)
         assert len(wanted) == 8
-        for layout, run in runs.items():
-            assert curve(run, name) == pytest.approx(wanted, abs=tolerance, rel=0), layout
+        assert curve(run, name) == pytest.approx(wanted, abs=tolerance, rel=0), run
 
 
 def written(folder: Path) -> Path:
