@@ -190,6 +190,7 @@ class XlaEngine:
         optimizer_state.restore(found, self.model, self.optimizer)
         for name, weight in self.model.named_parameters():
             self._place(weight, find(self.table, name))
+        self.placed.clear()
         self._place_states()
         torch_xla.sync()
 

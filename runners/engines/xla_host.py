@@ -61,12 +61,20 @@ def refuse_unsupported(settings: Pretraining) -> None:
     """RunError for what this engine does not run."""
     if settings.precision not in PRECISIONS:
         raise RunError(f"engine `xla` runs {' or '.join(PRECISIONS)}, and the plan says {settings.precision}")
+    if settings.compile:
+        raise RunError(
+            "engine `xla` compiles each step itself; torch.compile on it trains wrongly from the second step on"
+        )
+    if settings.activation_checkpointing == "selective":
+        raise RunError("engine `xla` runs activation_checkpointing none or full, and the plan says selective")
+    if settings.scoring is not None:
+        raise RunError("engine `xla` scores no suites while it trains: each length of a text is another program")
     if settings.auxiliary_loss is not None or settings.after_step:
         raise RunError("engine `xla` runs no experts: how many tokens an expert gets is another program each step")
 
 
 def _setup() -> str:
     return (
-        "`make xla` makes .venv-xla, as does `python3.11 -m venv .venv-xla && .venv-xla/bin/pip install "
+        "`make xla` makes .venv-xla, as does `python3 -m venv .venv-xla && .venv-xla/bin/pip install "
         f"'specc[xla]'`; or set {PYTHON} to a Python that has it"
     )

@@ -6,7 +6,8 @@ import itertools
 import json
 import math
 import subprocess
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,13 @@ from torch import Tensor
 
 from runners.engines.xla_placement import Spec, find, mesh, table
 from runners.layout import Layout
-from tests import compiling
 from tests.conftest import ROOT
 from tests.engines import reference
 from tests.engines.xla_environment import environment, python
 
 pytestmark = pytest.mark.slow
 
-DEVICES = 4
-SPLITS = (("*.q_proj.weight", 0), ("*.k_proj.weight", 0), ("*.v_proj.weight", 0), ("*.o_proj.weight", 1),
-          ("*.gate_proj.weight", 0), ("*.up_proj.weight", 0), ("*.down_proj.weight", 1),
-          ("embedding.weight", 0), ("lm_head.weight", 0))  # fmt: skip
-
-
+DEVICES = "cluster={device: cpu, devices_per_node: 4}"
 DROPPING = (
     *reference.VARIANTS["alibi"],
     "model.dropout={residual: 0.1}",
@@ -38,56 +33,59 @@ DROPPING = (
 """Tied, with masks to draw, and two groups of weights in the optimizer."""
 
 
+FOUR_HEADS = (*reference.VARIANTS["rope"], "model.attention.num_kv_heads=4")
+"""As many as devices may divide them."""
+
+
 @dataclass(frozen=True)
 class Case:
-    layout: Layout
-    settings: dict[str, Any] = field(default_factory=dict)
-    plan: str = "rope"
+    parallelism: str
+    sets: tuple[str, ...] = reference.VARIANTS["rope"]
     steps: int = reference.STEPS
+    layout: Layout | None = None
+    """Instead of that of the plan."""
 
 
 CASES = {
-    "data": Case(Layout(replicate=4)),
-    "data, weights divided": Case(Layout(shard=4, zero_stage=3)),
-    "two copies of two": Case(Layout(replicate=2, shard=2, zero_stage=3)),
-    "data and tensor": Case(Layout(replicate=2, tensor=2, splits=SPLITS)),
-    "data and tensor, weights divided": Case(Layout(shard=2, tensor=2, zero_stage=3, splits=SPLITS)),
-    "tensor": Case(Layout(tensor=4, splits=SPLITS)),
-    "accumulated": Case(Layout(shard=4, zero_stage=3), {"gradient_accumulation_steps": 2}),
-    "recomputed": Case(Layout(shard=2, tensor=2, zero_stage=3, splits=SPLITS), {"activation_checkpointing": "full"}),
-    "bf16": Case(Layout(shard=4, zero_stage=3), {"precision": "bf16"}),
+    "data": Case("zero_stage: 0"),
+    "data, weights divided": Case("zero_stage: 3"),
+    "two copies of two": Case("zero_stage: 3", layout=Layout(replicate=2, shard=2, zero_stage=3)),
+    "data and tensor": Case("zero_stage: 0, tensor_parallel_size: 2"),
+    "data and tensor, weights divided": Case("zero_stage: 3, tensor_parallel_size: 2"),
+    "tensor": Case("tensor_parallel_size: 4", FOUR_HEADS),
+    "accumulated": Case("zero_stage: 3, gradient_accumulation_steps: 2"),
+    "recomputed": Case("zero_stage: 3, tensor_parallel_size: 2, activation_checkpointing: full"),
+    "bf16": Case("zero_stage: 3", (*reference.VARIANTS["rope"], "stages.pretrain.precision=bf16")),
 }
 FP32 = [name for name in CASES if name != "bf16"]
 MASKED = {
-    "dropping": Case(Layout(shard=4, zero_stage=3), plan="dropping", steps=4),
-    "dropping, recomputed": Case(
-        Layout(shard=4, zero_stage=3), {"activation_checkpointing": "full"}, plan="dropping", steps=4
-    ),
+    "dropping": Case("zero_stage: 3", DROPPING, steps=4),
+    "dropping, recomputed": Case("zero_stage: 3, activation_checkpointing: full", DROPPING, steps=4),
 }
 
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of compiled plans."""
+    """A folder of compiled plans, one of each case."""
     folder = tmp_path_factory.mktemp("plans")
-    for name, sets in {"rope": reference.VARIANTS["rope"], "dropping": DROPPING}.items():
-        of_torch = compiling.planned(*reference.SMALL, "model.pad_vocab_size_multiple=8", *sets)
-        stages = [replace(each, layout=each.layout and replace(each.layout, engine="xla")) for each in of_torch.stages]
-        texts = compiling.files(replace(of_torch, stages=tuple(stages)))
-        (folder / name).mkdir()
-        for file in ("model.py", "train.py"):
-            (folder / name / file).write_text(texts[file], encoding="utf-8")
+    for name, case in (CASES | MASKED).items():
+        parallelism = f"stages.pretrain.parallelism={{engine: xla, {case.parallelism}}}"
+        reference.compiled(folder / name, "model.pad_vocab_size_multiple=8", DEVICES, parallelism, *case.sets)
     return folder
 
 
 @pytest.fixture(scope="module")
-def plan(plans: Path) -> Path:
-    return plans / "rope"
+def plains(plans: Path) -> Callable[[str], reference.Curve]:
+    """What plain PyTorch says of the model of a case; each model is trained once."""
+    trained: dict[tuple[str, ...], reference.Curve] = {}
 
+    def of(name: str) -> reference.Curve:
+        sets = CASES[name].sets
+        if sets not in trained:
+            trained[sets] = reference.plain_curve(plans / name)
+        return trained[sets]
 
-@pytest.fixture(scope="module")
-def plain(plan: Path) -> reference.Curve:
-    return reference.plain_curve(plan)
+    return of
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +95,7 @@ def said(plans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     batches = {str(step): reference.batch(step) for step in range(reference.STEPS)}
     save_file(batches | {"validation": reference.batch(10_000)}, folder / "batches")
     cases = [
-        {"name": name, "layout": asdict(case.layout), "steps": case.steps, "settings": settings(case)}
-        | {"plan": str(plans / case.plan)}
+        {"name": name, "plan": str(plans / name), "steps": case.steps, "layout": case.layout and asdict(case.layout)}
         for name, case in (CASES | MASKED).items()
     ]
     task = {"batches": str(folder / "batches"), "learning_rate": reference.LEARNING_RATE, "cases": cases}
@@ -108,12 +105,6 @@ def said(plans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     return folder
-
-
-def settings(case: Case) -> dict[str, Any]:
-    accumulated = case.settings.get("gradient_accumulation_steps", 1)
-    data = case.layout.replicate * case.layout.shard
-    return {"micro_batch_size": reference.ROWS // data // accumulated, **case.settings}
 
 
 def read(said: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -134,15 +125,15 @@ def test_fifty_steps_give_the_losses_and_norms_of_plain_pytorch(name: str, said:
     assert abs(curve["validation"] - plain.validation) < reference.LOSS_TOLERANCE
 
 
-def test_bf16_gives_the_losses_of_eager_bf16_with_fp32_weights(said: Path, plan: Path) -> None:
+def test_bf16_gives_the_losses_of_eager_bf16_with_fp32_weights(said: Path, plans: Path) -> None:
     curve, weights = read(said, "bf16")
-    assert largest(curve["losses"], reference.plain_curve(plan, bf16=True).losses) < 5e-3
+    assert largest(curve["losses"], reference.plain_curve(plans / "bf16", bf16=True).losses) < 5e-3
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_first_weights_are_those_of_one_process_bit_for_bit(name: str, said: Path, plan: Path) -> None:
-    made = reference.recipe(plan)
+def test_first_weights_are_those_of_one_process_bit_for_bit(name: str, said: Path, plans: Path) -> None:
+    made = reference.recipe(plans / name)
     model = made.model()
     reference.initialise(model, made.initialisation, made.settings.seed)
     _, weights = read(said, name)
@@ -152,16 +143,18 @@ def test_first_weights_are_those_of_one_process_bit_for_bit(name: str, said: Pat
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_device_keeps_its_part_of_weights_gradients_and_states_as_jax_would_place_it(
-    name: str, said: Path, plain: reference.Curve
+    name: str, said: Path, plans: Path
 ) -> None:
-    curve, _ = read(said, name)
-    layout = CASES[name].layout
-    rows = table(layout, {word: tuple(weight.shape) for word, weight in plain.weights.items()})
-    sizes = dict(mesh(layout))
-    assert len(curve["placed"]) == 4 * len(plain.weights)
+    curve, weights = read(said, name)
+    layout = CASES[name].layout or reference.recipe(plans / name).settings.layout
+    assert layout is not None
+    first = "first/model/"
+    shapes = {word[len(first) :]: tuple(each.shape) for word, each in weights.items() if word.startswith(first)}
+    rows, sizes = table(layout, shapes), dict(mesh(layout))
+    assert len(curve["placed"]) == 4 * len(shapes)
     for word, parts in curve["placed"].items():
         weight = word.partition("/")[0]
-        spec, shape = find(rows, weight), tuple(plain.weights[weight].shape)
+        spec, shape = find(rows, weight), shapes[weight]
         assert [[tuple(axis) for axis in part] for part in parts] == jax_parts(sizes, spec, shape), word
 
 
@@ -181,6 +174,12 @@ def test_masks_of_dropout_follow_from_the_seed_of_the_step_and_are_drawn_again_w
     assert 1e-4 < abs(one[0]["losses"][0] - without) < 0.1
     assert one[0]["again"] == one[0]["losses"][-1], "the last step once more, with its seed"
     assert one[0]["another"] != one[0]["losses"][-1], "and with another one"
+
+
+def test_a_run_that_goes_back_to_a_checkpoint_repeats_itself_bit_for_bit(said: Path) -> None:
+    for name in MASKED:
+        curve, _ = read(said, name)
+        assert curve["gone back"] == curve["losses"][-1]
 
 
 def test_rules_give_groups_of_weights_their_own_rates(said: Path) -> None:

@@ -15,7 +15,6 @@ from runners.errors import RunError
 from runners.layout import Layout
 from runners.ranks import ALONE
 from runners.recipe import Pretraining
-from tests import compiling
 from tests.engines import reference
 
 SPLITS = (("*.up_proj.weight", 0), ("*.up_proj.bias", 0), ("*.down_proj.weight", 1), ("embedding.weight", 0))
@@ -105,6 +104,9 @@ def test_one_process_reads_the_rows_of_all_devices(settings: Pretraining) -> Non
     ("changed", "said"),
     [
         ({"precision": "fp16"}, "runs fp32 or bf16, and the plan says fp16"),
+        ({"compile": True}, "compiles each step itself; torch.compile on it trains wrongly from the second step on"),
+        ({"activation_checkpointing": "selective"}, "none or full, and the plan says selective"),
+        ({"scoring": object()}, "scores no suites while it trains"),
         ({"auxiliary_loss": 0.01}, "runs no experts"),
         ({"after_step": True}, "runs no experts"),
     ],
@@ -135,8 +137,16 @@ def test_the_python_with_torch_xla_is_named_lies_beside_or_is_missed_by_name(
         xla_host.interpreter()
 
 
-def test_a_program_for_xla_asks_for_no_fused_step_of_the_optimizer() -> None:
-    plan = compiling.planned(*reference.SMALL)
-    stages = [replace(stage, layout=stage.layout and replace(stage.layout, engine="xla")) for stage in plan.stages]
-    assert "fused=True" in compiling.files(plan)["train.py"]
-    assert "fused" not in compiling.files(replace(plan, stages=tuple(stages)))["train.py"]
+def test_a_program_for_xla_states_its_layout_and_asks_for_no_fused_step_of_the_optimizer(tmp_path: Path) -> None:
+    sets = ("model.pad_vocab_size_multiple=8", "cluster={device: cpu, devices_per_node: 4}")
+    on_xla = "stages.pretrain.parallelism={engine: xla, zero_stage: 3, tensor_parallel_size: 2}"
+    plan = reference.compiled(tmp_path / "xla", *sets, on_xla)
+    layout = reference.recipe(plan).settings.layout
+    assert layout is not None
+    assert mesh(layout) == (("replicate", 1), ("shard", 2), ("tensor", 2))
+    assert place(layout, "layers.1.ffn.down_proj.weight", (64, 192)) == ("shard", "tensor")
+    assert place(layout, "layers.1.attention.q_proj.weight", (64, 64)) == ("tensor", "shard")
+    assert place(layout, "layers.1.ffn_norm.weight", (64,)) == (None,)
+    assert "fused" not in (plan / "train.py").read_text()
+    other = reference.compiled(tmp_path / "torch", *sets, "stages.pretrain.parallelism={engine: torch}")
+    assert "fused=True" in (other / "train.py").read_text()

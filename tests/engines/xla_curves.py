@@ -3,8 +3,8 @@
     python tests/engines/xla_curves.py TASK OUT
 
 TASK is a JSON file: `batches`, a file of tensors by the number of the step, `learning_rate`, and `cases`, each with a
-`name`, a `plan`, a `layout`, a number of `steps` and `settings` that replace those of the generated program. The folder
-OUT gets a JSON file of each case and a file of its weights.
+`name`, a `plan`, a number of `steps`, and a `layout` where it is not the plan's. The folder OUT gets a JSON file of
+each case and a file of its weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import runners.pretrain  # noqa: F401 - first, as a program imports it
-from runners import engines
+from runners import checkpoint, engines
 from runners.layout import Layout
 from runners.objective.examples import next_token
 from runners.ranks import ALONE
@@ -33,8 +33,10 @@ def main() -> None:
     described = json.loads(task.read_text())
     batches = load_file(described["batches"])
     for case in described["cases"]:
-        made = recipe(Path(case["plan"]), engine="xla", layout=Layout(**case["layout"]), **case["settings"])
-        said, weights = trained(made, batches, case["steps"], described["learning_rate"])
+        other = {} if case["layout"] is None else {"layout": Layout(**case["layout"])}
+        said, weights = trained(recipe(Path(case["plan"]), **other), batches, case["steps"], described["learning_rate"])
+        if case["steps"] < len(batches) - 1:
+            said["gone back"] = gone_back(out, recipe(Path(case["plan"])), batches, case["steps"])
         (out / f"{case['name']}.json").write_text(json.dumps(said))
         save_file(weights, out / f"{case['name']}.safetensors")
 
@@ -58,6 +60,18 @@ def trained(made: Recipe, batches: dict[str, Tensor], steps: int, rate: float) -
     said["validation"] = engine.validation_loss(next_token(batches["validation"]))
     said["placed"] = placements(engine)
     return said, first | {f"last/{piece.name}": piece.tensor for piece in engine.pieces()}
+
+
+def gone_back(out: Path, made: Recipe, batches: dict[str, Tensor], steps: int, rate: float = 1e-3) -> float:
+    """The loss of the last step of an engine that did it once, and then went back to the checkpoint before it."""
+    engine = engines.build(made, ALONE, engines.device(made.settings), None)
+    for step in range(steps):
+        if step == steps - 1:
+            found = checkpoint.save(out, step, 1, 1.0, engine.pieces(), engine.scalars(), checkpoint.Keep(1))
+        repeated(engine, batches[str(step)], step + 100)
+        engine.update(rate)
+    engine.restore(found)
+    return repeated(engine, batches[str(steps - 1)], steps + 99)
 
 
 def repeated(engine: Any, ids: Tensor, seed: int) -> float:
