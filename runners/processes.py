@@ -1,5 +1,7 @@
 """Runs one stage on this machine to its end, in one process or in several that find each other.
 
+    python -m runners.processes 2 train.py --run DIR
+
 The environment of each is what torchrun gives (RANK, WORLD_SIZE, MASTER_ADDR, ...). Unlike torchrun, a signal to stop
 is handed to every process and then waited for as long as saving takes, and the exit code is that of the stage.
 """
@@ -10,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
@@ -17,6 +20,13 @@ from types import FrameType
 _GRACE = 5.0
 """Seconds that the others have to end by themselves when one process failed: together they cannot go on."""
 _POLL = 0.05
+
+
+def main() -> None:
+    """Run a generated program in so many processes."""
+    if len(sys.argv) < 3 or not sys.argv[1].isdecimal():
+        raise SystemExit("python -m runners.processes N PROGRAM [ARGUMENT ...]")
+    raise SystemExit(run_here((sys.executable, *sys.argv[2:]), int(sys.argv[1])))
 
 
 def run_here(arguments: Sequence[str], processes: int = 1) -> int:
@@ -72,3 +82,7 @@ def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
         time.sleep(_POLL)
     codes = [child.returncode for child in children if child.returncode]
     return failed if failed is not None else next(iter(codes), 0)
+
+
+if __name__ == "__main__":
+    main()

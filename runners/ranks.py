@@ -120,8 +120,8 @@ def join(layout: Layout | None) -> Ranks:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != laid_out.processes:
         raise RunError(
-            f"the plan is laid out for {laid_out.processes} processes, and was started as {size}: "
-            f"`python -m torch.distributed.run --nproc-per-node N` with N x nodes = {laid_out.processes}"
+            f"the plan is laid out for {laid_out.processes} processes, and was started as {size}: `specc run` starts "
+            f"them, and so does `python -m runners.processes {laid_out.processes} PROGRAM --run DIR`"
         )
     if size == 1:
         return Ranks(layout=laid_out)

@@ -6,6 +6,7 @@ Each module has `build(recipe, ranks, place, base)`, which gives an `Engine` (ru
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,7 +20,9 @@ from runners.engines.step import PRECISIONS
 from runners.errors import RunError
 from runners.layout import Layout
 from runners.ranks import Ranks
-from runners.recipe import Pretraining, Recipe
+
+if TYPE_CHECKING:  # which itself needs the types of engines
+    from runners.recipe import Pretraining, Recipe
 
 ENGINES = ("torch", "xla")
 

@@ -98,6 +98,7 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "title": experiment.name,
         "notice": notice(),
         "program": path,
+        "command": _command(layout),
         "stage": stage.name,
         "upstream": "".join(f" --from {base}=RUN_DIR" for base in stage.after),
         "engine": layout.engine,
@@ -120,6 +121,13 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         **_choices(work),
     }
     return Artifact(path, templates.render("train/train.py.j2", values))
+
+
+def _command(layout: ir.Layout) -> str:
+    """What starts a program on one machine; XLA has one process a machine, which sees all of its devices."""
+    return (
+        "python" if layout.engine == "xla" or layout.devices == 1 else f"python -m runners.processes {layout.devices}"
+    )
 
 
 def _choices(work: ir.Training) -> dict[str, Any]:

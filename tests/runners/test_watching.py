@@ -24,7 +24,7 @@ POISON = """
 import runners.objective.causal as causal
 from runners.objective.examples import summed_loss
 
-def poisoned(self, model, examples, told=causal.Causal.loss):
+def poisoned(self, model, examples, by):
     bad = int(examples.ids.sum()) in {sums}
     return summed_loss(model, examples) * ({factor} if bad and model.training else 1.0)
 
