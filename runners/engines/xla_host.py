@@ -6,10 +6,13 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runners.errors import RunError
 from runners.layout import Layout
-from runners.recipe import Pretraining
+
+if TYPE_CHECKING:
+    from runners.recipe import Pretraining
 
 PYTHON = "SPECC_XLA_PYTHON"
 """Names a Python that has torch-xla."""

@@ -98,7 +98,7 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
         "title": experiment.name,
         "notice": notice(),
         "program": path,
-        "command": _command(layout),
+        "start": _start(plan, layout, path),
         "stage": stage.name,
         "upstream": "".join(f" --from {base}=RUN_DIR" for base in stage.after),
         "engine": layout.engine,
@@ -123,11 +123,12 @@ def _program(plan: ir.Plan, stage: ir.Stage) -> Artifact:
     return Artifact(path, templates.render("train/train.py.j2", values))
 
 
-def _command(layout: ir.Layout) -> str:
-    """What starts a program on one machine; XLA has one process a machine, which sees all of its devices."""
-    return (
-        "python" if layout.engine == "xla" or layout.devices == 1 else f"python -m runners.processes {layout.devices}"
-    )
+def _start(plan: ir.Plan, layout: ir.Layout, path: str) -> str:
+    """What starts a program; XLA has one process a machine, which sees all of its devices."""
+    if plan.cluster.nodes > 1:
+        return f"{path} of {layout.devices} processes, which submit.py queues:"
+    several = layout.engine != "xla" and layout.devices > 1
+    return f"python -m runners.processes {layout.devices} {path}" if several else f"python {path}"
 
 
 def _choices(work: ir.Training) -> dict[str, Any]:
