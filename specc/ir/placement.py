@@ -51,7 +51,9 @@ def place(model: Model, layout: Layout, context_length: int) -> Placement:
     What an axis of size 1 would divide is left out.
     """
     zero = layout.zero_stage
-    copies = layout.data_parallel_replicas
+    # Where ZeRO divides nothing every rank is a copy, but for those that experts are taken out of.
+    alike = zero == 0 and layout.expert_parallel_size == 1
+    copies = layout.data_parallel_size if alike else layout.data_parallel_replicas
     is_cut, is_piped = layout.tensor_parallel_size > 1, layout.pipeline_parallel_size > 1
     # Context-parallel ranks take their own heads out of what they exchange.
     by_head = layout.tensor_parallel_size * layout.context_parallel_size > 1

@@ -110,6 +110,14 @@ def test_groups_that_shard_are_copies_of_each_other() -> None:
     assert (placed.replicate, placed.shard) == (4, 2)
 
 
+def test_without_zero_all_ranks_are_copies_but_for_those_that_divide_experts() -> None:
+    whole = placement("stages.pretrain.parallelism={engine: torch, zero_stage: 0}", EIGHT)
+    assert (whole.replicate, whole.shard) == (8, 1)
+    asked = "stages.pretrain.parallelism={engine: torch, zero_stage: 0, expert_parallel_size: 2}"
+    divided = placement(EXPERTS, asked, EIGHT)
+    assert (divided.replicate, divided.shard, divided.expert) == (1, 8, 2)
+
+
 def test_one_device_has_no_layout_and_one_axis_names_itself_alone() -> None:
     assert "Layout" not in files(planned())["train.py"]
     program = files(planned("stages.pretrain.parallelism={engine: torch, zero_stage: 2}", EIGHT))["train.py"]
