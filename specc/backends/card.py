@@ -101,10 +101,14 @@ def _row(name: str, value: str | None) -> Row | None:
 
 def _layout(layout: ir.Layout) -> str:
     zero = f" ZeRO-{layout.zero_stage}" if layout.zero_stage else ""
+    zero += f" in groups of {layout.sharding_size}" if layout.data_parallel_replicas > 1 else ""
     batch = (layout.micro_batch_size, layout.gradient_accumulation_steps, layout.data_parallel_size)
     product = f"{batch[0]} x {batch[1]} x {batch[2]} sequences (micro-batch x accumulation x data-parallel)"
     mesh = "" if not layout.is_mesh else f", {_mesh(layout)}"
-    return f"{layout.engine}{zero}{mesh}, {layout.activation_checkpointing} activation checkpointing, {product}"
+    compiled = ", compiled" if layout.compile else ""
+    return (
+        f"{layout.engine}{zero}{mesh}, {layout.activation_checkpointing} activation checkpointing{compiled}, {product}"
+    )
 
 
 def _mesh(layout: ir.Layout) -> str:

@@ -161,7 +161,7 @@ def _layout(stage: StagePlan) -> str | None:
     if layout is None:
         return None
     product = f"{layout.micro_batch_size} x {layout.gradient_accumulation_steps} x {layout.data_parallel_size:,}"
-    mesh = f"; {mesh_words(layout)}" if layout.is_mesh else ""
+    mesh = f"; {mesh_words(layout)}" if layout.is_mesh or layout.data_parallel_replicas > 1 else ""
     return f"{layout_words(layout)}{mesh}; batch {product} sequences"
 
 

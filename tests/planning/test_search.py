@@ -276,3 +276,10 @@ def test_every_device_has_a_source_and_plausible_figures():
 def test_more_devices_are_faster():
     times = [planned(GPT_7B, training(GPT_7B, 1024), cluster(nodes=nodes))[0].step_time_s for nodes in (1, 2, 4, 8)]
     assert times == sorted(times, reverse=True)
+
+
+def test_a_plan_says_what_groups_shard_over():
+    asked = {"engine": "torch", "zero_stage": 3, "data_parallel_shard_size": 8}
+    plan, findings = planned(GPT_7B, training(GPT_7B, 512, **asked), cluster(nodes=16))
+    assert not findings
+    assert "data 128 sharded over 8" in " ".join(render(plan).split())
