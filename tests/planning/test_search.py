@@ -280,6 +280,7 @@ def test_more_devices_are_faster():
 
 def test_a_plan_says_what_groups_shard_over():
     asked = {"engine": "torch", "zero_stage": 3, "data_parallel_shard_size": 8}
-    plan, findings = planned(GPT_7B, training(GPT_7B, 512, **asked), cluster(nodes=16))
+    work = training(GPT_7B, 512, **asked)
+    plan, findings = plan_experiment(experiment(GPT_7B, stage(work)), cluster(nodes=16))
     assert not findings
     assert "data 128 sharded over 8" in " ".join(render(plan).split())
