@@ -89,10 +89,7 @@ _TENSOR = {
     "encoder": "the parts of an encoder were not divided",
     "two_stacks": "attention between two sequences was not divided",
     "prediction": "blocks that predict further tokens were not divided",
-    "shared_layers": "blocks that are used several times were not divided",
-    "bottlenecks": "what follows a divided part was not divided",
     "width_norm": "the mean goes over the values of all ranks",
-    "each_head_norm": "norms of their own for the heads of one rank were not held against all",
     "dropout": _MASKS,
     "whole_matrices": _WHOLE,
     "whole_rows": _DIVIDED_ROWS,
@@ -101,6 +98,8 @@ _TENSOR = {
 }
 _AUTO_TP = {
     **_TENSOR,
+    "shared_layers": "blocks that are used several times were not divided",
+    "bottlenecks": "what follows a divided part was not divided",
     "latent": "each rank's heads add their share to the gradient of the one latent",
     "each_head_norm": "it divides linear layers, and these are vectors",
     "sinks": "it divides linear layers, and these are vectors",

@@ -99,8 +99,9 @@ def plain_curve(plan: Path, steps: int = STEPS, *, bf16: bool = False) -> Curve:
     made = recipe(plan)
     model = made.model()
     initialise(model, made.initialisation, made.settings.seed)
-    matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
-    vectors = [weight for weight in model.parameters() if weight.dim() < 2]
+    is_vector = {name: weight.dim() < 2 or "norm" in name for name, weight in model.named_parameters()}
+    matrices = [weight for name, weight in model.named_parameters() if not is_vector[name]]
+    vectors = [weight for name, weight in model.named_parameters() if is_vector[name]]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.95), eps=1e-8)
     losses, norms = [], []

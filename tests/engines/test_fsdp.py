@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runners.engines.proof import held
 from runners.layout import Layout
-from tests.conftest import ROOT
 from tests.engines.judging import assert_drawn_alike, assert_replicas_agree, assert_same_curve, furthest, trained
-from tests.engines.reference import recipe
 from tests.engines.training import Case, Seen
 
 if TYPE_CHECKING:
@@ -87,11 +84,3 @@ def test_compiled_blocks_are_the_same_curve(experiment: Experiment) -> None:
     plan, plain = experiment("rope", 10)
     (seen,) = trained(plan, [Case(Layout(shard=2, zero_stage=3), 2, 10, {"compile": True})])
     assert_same_curve(seen, plain)
-
-
-def test_a_layout_of_256_ranks_is_proved_in_one_process() -> None:
-    made = recipe(ROOT / "generated/70b_alibi")
-    total = 68_455_505_920
-    parts = held(made.model, Layout(replicate=2, shard=128, zero_stage=3), rank=200)
-    assert sum(math.prod(shape) for shape in parts.values()) == pytest.approx(total / 128, rel=0.01)
-    assert parts["layers.79.ffn.down_proj.weight"] == (8192 // 128, 28_672)

@@ -41,6 +41,7 @@ MODELS = {
         "model.ffn={kind: gelu, intermediate_size: 128, bias: true}",
     ),
     "norms over heads": ("model.attention.qk_norm={kind: rmsnorm}",),
+    "a norm of each head": ("model.attention.qk_norm={kind: rmsnorm}", "model.attention.qk_norm_over=each_head"),
     "sinusoidal positions": ("model.position={kind: sinusoidal}",),
     "relative bias": ("model.position={kind: relative}",),
     "sinks": ("model.attention.sinks=true",),
@@ -48,15 +49,16 @@ MODELS = {
         "model.attention={kind: mla, num_heads: 4, q_lora_rank: 32, kv_lora_rank: 32, "
         "qk_nope_head_dim: 16, qk_rope_head_dim: 8, v_head_dim: 16}",
     ),
+    "layers used twice": ("model.layer_sharing={distinct: 2}",),
+    "adapters": ("model.adapters={size: 16}",),
     "experts": ("model.ffn={kind: moe, num_experts: 4, experts_per_token: 2, intermediate_size: 64}",),
 }
 
 
 def divided(sequence: bool, *sets: str, **sizes: int) -> Layout:
     """A layout of these sizes."""
-    more = (("position_embedding.weight", 1),) if "model.position={kind: relative}" in sets else ()
     by_head = ("alibi_slopes",) if any("alibi" in one for one in sets) else ()
-    return Layout(sequence_parallel=sequence, splits=(*splits(*sets), *more), by_head=by_head, **sizes)
+    return Layout(sequence_parallel=sequence, splits=splits(*sets), by_head=by_head, **sizes)
 
 
 def test_two_tensor_ranks_train_as_one_process(experiment: Experiment) -> None:
