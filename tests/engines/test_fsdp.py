@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from runners.layout import Layout
+from runners.ranks import join, leave
+from runners.sampling import generate
 from tests.engines.judging import assert_drawn_alike, assert_replicas_agree, assert_same_curve, furthest, trained
-from tests.engines.training import Case, Seen
+from tests.engines.ranks import on_ranks
+from tests.engines.reference import LEARNING_RATE, LOSS_TOLERANCE, batch, recipe, rows_of
+from tests.engines.training import Case, Seen, built
 
 if TYPE_CHECKING:
     from tests.engines.conftest import Experiment
@@ -84,3 +89,32 @@ def test_compiled_blocks_are_the_same_curve(experiment: Experiment) -> None:
     plan, plain = experiment("rope", 10)
     (seen,) = trained(plan, [Case(Layout(shard=2, zero_stage=3), 2, 10, {"compile": True})])
     assert_same_curve(seen, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_model_in_parts_writes_what_a_whole_one_writes(experiment: Experiment, stage: int) -> None:
+    """And the steps after it are those that there would have been."""
+    plan, plain = experiment("rope", 10)
+    (alone,) = on_ranks(1, written, str(plan), Layout())
+    for text, losses in on_ranks(2, written, str(plan), Layout(shard=2, zero_stage=stage)):
+        assert text == alone[0]
+        assert furthest(losses, plain.losses[: len(losses)]) <= LOSS_TOLERANCE
+
+
+def written(plan: str, layout: Layout) -> tuple[list[int], list[float]]:
+    """Ids that a rank writes after five steps, and the losses of these and three more."""
+    ranks = join(layout)
+    engine = built(Path(plan), Case(layout), ranks)
+    cache = recipe(Path(plan)).cache
+    assert cache is not None
+    losses, text = [], []
+    for step in range(8):
+        if step == 5:
+            assert engine.writes
+            with engine.autocast():
+                text = generate(engine.model.eval(), cache, batch(77)[:1, :9], 12)[0].tolist()
+        losses.append(engine.gradients(rows_of(batch(step), ranks.data_rank, ranks.data_size))[0])
+        engine.update(LEARNING_RATE)
+    leave(ranks)
+    return text, losses
