@@ -10,7 +10,6 @@ An expert's gradient holds the tokens of all ranks that sent it some: it is summ
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -41,12 +40,15 @@ def expert_mesh(ranks: Ranks) -> DeviceMesh:
             f"experts are divided among ranks of shard x context, {layout.shard} x {layout.context} here, and not "
             f"of tensor, {layout.tensor} here; the plan divides them among {layout.expert}"
         )
-    return _meshes(mesh, layout.pipeline, layout.expert)[COPIES, EXPERTS]
+    # One for all pieces of a process, kept with its mesh: groups are made by all processes together.
+    kept = vars(mesh)
+    if EXPERTS not in kept:
+        kept[EXPERTS] = _divided(mesh, layout.pipeline, layout.expert)
+    found: DeviceMesh = kept[EXPERTS][COPIES, EXPERTS]
+    return found
 
 
-@cache
-def _meshes(mesh: DeviceMesh, pipeline: int, expert: int) -> DeviceMesh:
-    """One for all pieces of a process: its groups are made by all processes together."""
+def _divided(mesh: DeviceMesh, pipeline: int, expert: int) -> DeviceMesh:
     ranks = mesh.mesh.reshape(pipeline, -1, expert)
     made = DeviceMesh(mesh.device_type, ranks, mesh_dim_names=("pipeline", COPIES, EXPERTS))
     made[COPIES, EXPERTS]._flatten(f"{COPIES}_{EXPERTS}")  # norms are then summed over both at once
