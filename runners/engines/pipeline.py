@@ -28,9 +28,12 @@ from runners.engines.stage import TABLE, Inbox, Stage, is_tied, piece, united
 from runners.engines.step import Step
 from runners.engines.torch_engine import be_deterministic
 from runners.errors import RunError
+from runners.layout import Layout
 from runners.objective.examples import Examples
 from runners.ranks import SUMMED, Ranks
 from runners.recipe import Pretraining, Recipe
+
+SCHEDULES = ("gpipe", "1f1b", "interleaved_1f1b")
 
 
 @dataclass(frozen=True)
@@ -173,15 +176,10 @@ class PipelineEngine(SpreadEngine):
 
 
 def _schedule(name: str, stages: list[_PipelineStageBase], micro_batches: int) -> Any:
-    try:
-        if name == "interleaved_1f1b":
-            return ScheduleInterleaved1F1B(stages, micro_batches, loss_fn=_as_it_is, scale_grads=False)
-        if len(stages) > 1:
-            raise RunError(f"the schedule {name} has one piece of the model a rank, and the plan {len(stages)}")
-        kind = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}[name]
-        return kind(stages[0], micro_batches, loss_fn=_as_it_is, scale_grads=False)
-    except ValueError as error:
-        raise RunError(f"the schedule {name} does not run {micro_batches} micro-batches: {error}") from None
+    if name == SCHEDULES[-1]:
+        return ScheduleInterleaved1F1B(stages, micro_batches, loss_fn=_as_it_is, scale_grads=False)
+    kind = ScheduleGPipe if name == "gpipe" else Schedule1F1B
+    return kind(stages[0], micro_batches, loss_fn=_as_it_is, scale_grads=False)
 
 
 def _as_it_is(loss: Tensor, _: Tensor) -> Tensor:
@@ -225,13 +223,23 @@ def _refuse(settings: Pretraining, ranks: Ranks) -> None:
     ends = [0, *(end for _, end in layout.stages)]
     if [first for first, _ in layout.stages] != ends[:-1] or len(layout.stages) % layout.pipeline:
         raise RunError(f"the pieces {layout.stages} are not those of a model on {layout.pipeline} ranks in turn")
-    smallest = min((settings.global_batch_size, *(size for _, size in settings.batch_sizes)))
-    micro_batches = smallest // (ranks.data_size * settings.micro_batch_size)
-    if layout.schedule == "1f1b" and micro_batches < len(layout.stages):
+    for size in {settings.global_batch_size, *(size for _, size in settings.batch_sizes)}:
+        _refuse_schedule(layout, size // (ranks.data_size * settings.micro_batch_size))
+
+
+def _refuse_schedule(layout: Layout, micro_batches: int) -> None:
+    pieces, rounds = len(layout.stages), max(1, micro_batches // layout.pipeline)
+    if layout.schedule not in SCHEDULES:
+        raise RunError(f"a pipeline runs {' or '.join(SCHEDULES)}, and the plan says {layout.schedule}")
+    if layout.schedule != SCHEDULES[-1] and pieces > layout.pipeline:
+        raise RunError(f"the schedule {layout.schedule} has one piece a rank, and the plan {pieces // layout.pipeline}")
+    if layout.schedule == "1f1b" and micro_batches < pieces:
         raise RunError(
-            f"the schedule 1f1b needs a micro-batch for each of {len(layout.stages)} pieces at least, and a step has "
+            f"the schedule 1f1b needs a micro-batch for each of {pieces} pieces at least, and a step has "
             f"{micro_batches}; gpipe needs none"
         )
+    if layout.schedule == SCHEDULES[-1] and micro_batches % rounds:
+        raise RunError(f"{micro_batches} micro-batches do not divide into {rounds} rounds of {layout.schedule}")
 
 
 def _stage(recipe: Recipe, ranks: Ranks, index: int) -> Stage:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runners.engines import build
+from runners.errors import RunError
 from runners.layout import Layout
+from runners.ranks import Ranks
 from tests.engines import reference
-from tests.engines.curves import check, largest, named, plain_curve, resumed, train
+from tests.engines.curves import CPU, check, largest, named, plain_curve, resumed, train
 from tests.engines.ranks import on_ranks
 from tests.engines.reference import ROWS, STEPS, VARIANTS
 from tests.engines.test_context import RING, SLOPES, SPLITS
@@ -114,3 +119,24 @@ def test_a_pipeline_goes_on_from_a_checkpoint(after: Layout, tmp_path: Path) -> 
 def test_one_process_goes_on_as_a_pipeline(tmp_path: Path) -> None:
     whole, rest = resumed(tmp_path / "run", reference.compiled(tmp_path), Layout(), TWO, micro_batch_size=2)
     assert largest(rest[0].losses, whole[0].losses[3:]) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("layout", "settings", "message"),
+    [
+        (TWO, {"micro_batch_size": 8}, "1f1b needs a micro-batch for each of 2 pieces at least, and a step has 1"),
+        (replace(TWO, stages=QUARTERS), {}, "1f1b has one piece a rank, and the plan 2"),
+        (replace(INTERLEAVED, pipeline=2), {"micro_batch_size": 1, "global_batch_size": 5}, "5 micro-batches do not"),
+        (replace(TWO, stages=((0, 2), (3, 4))), {}, "are not those of a model on 2 ranks in turn"),
+        (replace(TWO, schedule="zero_bubble"), {}, "gpipe or 1f1b or interleaved_1f1b, and the plan says zero_bubble"),
+        (TWO, {"precision": "fp16"}, "does not scale losses"),
+        (TWO, {"auxiliary_loss": 0.01}, "the auxiliary loss of experts is of all layers together"),
+    ],
+)
+def test_what_a_pipeline_cannot_do_is_refused_before_it_begins(
+    layout: Layout, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    changed = {"micro_batch_size": 2, **settings}
+    recipe = reference.recipe(reference.compiled(tmp_path), **changed)
+    with pytest.raises(RunError, match=re.escape(message)):
+        build(recipe, Ranks(size=layout.processes, layout=layout), CPU, None)
