@@ -29,7 +29,7 @@ MAX_TIME_LIMITS = 10_000
 in its first days."""
 
 
-ENGINES = ("torch",)
+ENGINES = ("torch", "deepspeed")
 """Engines that the programs of this version can run. A job of another one would wait in the queue only to fail."""
 
 

@@ -24,7 +24,7 @@ from runners.ranks import Ranks
 if TYPE_CHECKING:  # which itself needs the types of engines
     from runners.recipe import Pretraining, Recipe
 
-ENGINES = ("torch", "xla")
+ENGINES = ("torch", "deepspeed", "xla")
 
 
 def device(settings: Pretraining) -> torch.device:
@@ -46,6 +46,8 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
 
 def _module(settings: Pretraining, ranks: Ranks) -> str:
     """The file that spreads a stage as its layout says."""
+    if settings.engine == "deepspeed":
+        return "deepspeed_pipeline" if ranks.layout.pipeline > 1 else "deepspeed"
     if settings.engine != "torch":
         return settings.engine
     layout = ranks.layout

@@ -8,8 +8,8 @@ from specc.checks.cluster import check_jobs
 from specc.checks.comparisons import check_idle_reference
 from specc.checks.curricula import check_short_sequences
 from specc.checks.durations import check_checkpoints, check_kept_checkpoints, check_repetition, check_warmup
-from specc.checks.lowering import check_engines, check_filters, check_lowering, check_sources
-from specc.checks.optimizers import check_engine_rules, check_muon, check_own_rates, check_relative_steps, check_rules
+from specc.checks.lowering import check_filters, check_lowering, check_sources
+from specc.checks.optimizers import check_muon, check_own_rates, check_relative_steps, check_rules
 from specc.checks.parallelism import check_emitted, check_layouts
 from specc.checks.training import (
     check_betas,
@@ -48,8 +48,6 @@ CHECKS: tuple[Check, ...] = (
 
 # What only the layout, the machines or the predicted times can tell.
 PLAN_CHECKS: tuple[PlanCheck, ...] = (
-    check_engines,
-    check_engine_rules,
     check_emitted,
     check_layouts,
     check_divided_growth,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from specc.diagnostics import At, Finding
 from specc.diagnostics.near import nearest
-from specc.ir import Experiment, Export, Plan, Stage
+from specc.ir import Experiment, Export, Stage
 
 
 def check_lowering(experiment: Experiment) -> Iterator[Finding]:
@@ -61,23 +61,6 @@ def check_asked(experiment: Experiment, names: tuple[str, ...]) -> Iterator[Find
             yield Finding("SPC510", f"there is no stage `{name}`", (At(("stages",), of_key=True),), help=help_text)
         elif not known[name].lowered:
             yield refuse_lowering(known[name])
-
-
-def check_engines(plan: Plan) -> Iterator[Finding]:
-    """Stages whose engine no runner of this version drives: their configuration is emitted, and a run is refused.
-
-    What has no configuration either is said by `check_emitted`.
-    """
-    for stage in plan.experiment.stages:
-        layout = plan.stage(stage.name).layout
-        if stage.lowered and layout is not None and layout.engine == "deepspeed" and not layout.is_mesh:
-            yield Finding(
-                "SPC812",
-                f"this version of specc emits the configuration of engine `{layout.engine}` and does not run it",
-                (At(("stages", stage.name)),),
-                (f"stage `{stage.name}` is refused by `specc run` and `submit.py` before anything starts",),
-                severity="note",
-            )
 
 
 def check_sources(experiment: Experiment) -> Iterator[Finding]:

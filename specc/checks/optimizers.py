@@ -9,7 +9,7 @@ from math import ceil
 from specc.diagnostics import At, Finding
 from specc.diagnostics.diagnostic import Path
 from specc.diagnostics.near import nearest
-from specc.ir import Component, Experiment, OptimizerRule, Plan, Stage, Training, Weight
+from specc.ir import Component, Experiment, OptimizerRule, Stage, Training, Weight
 
 _TABLES = ("embedding.", "position_embedding.", "lm_head.")
 _SAFE_RATE = 3e-4
@@ -79,21 +79,6 @@ def check_relative_steps(experiment: Experiment) -> Iterator[Finding]:
                 f"from step {reached:,} of {work.steps:,} on, {limit}, below {peak:g}",
                 (At(_at(stage, *own)), At(("stages", stage.name, "duration"))),
                 ("a relative step is the smaller of both (Shazeer and Stern 2018, arXiv:1804.04235, algorithm 5)",),
-                severity="note",
-            )
-
-
-def check_engine_rules(plan: Plan) -> Iterator[Finding]:
-    """Rules that the configuration of an engine has no words for."""
-    for stage, work in _with_rules(plan.experiment):
-        layout = plan.stage(stage.name).layout
-        if stage.lowered and layout is not None and layout.engine == "deepspeed":
-            where = "rules" if len(work.rules) > 1 else "kind"
-            yield Finding(
-                "SPC319",
-                "a configuration of DeepSpeed knows one AdamW for all weights: `optimizer` is left out of it",
-                (At(("stages", stage.name, "optimizer", where)),),
-                ("the program hands over what the rules say",),
                 severity="note",
             )
 

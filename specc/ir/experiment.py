@@ -74,6 +74,26 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Offload:
+    """Where the states of training wait while the device does not need them: none (on the device), cpu or nvme."""
+
+    optimizer: str = "none"
+    """Master weights and optimizer states, which are then stepped on the host."""
+    parameters: str = "none"
+    """Weights."""
+    nvme_path: str | None = None
+    """Folder of what lies on NVMe."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything leaves the device."""
+        return (self.optimizer, self.parameters) != ("none", "none")
+
+
+ON_DEVICE = Offload()
+
+
+@dataclass(frozen=True)
 class Requested:
     """What the user wrote under `parallelism`; None is left to the planner."""
 
@@ -92,6 +112,7 @@ class Requested:
     data_parallel_shard_size: int | None = None
     pipeline_schedule: str | None = None
     compile: bool = False
+    offload: Offload = ON_DEVICE
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specc.ir.experiment import Experiment
+from specc.ir.experiment import ON_DEVICE, Experiment, Offload
 
 BUCKET_ELEMENTS = 2**28
 """Elements that DeepSpeed gathers or reduces at once: what is emitted, and what the planner counts."""
@@ -103,6 +103,8 @@ class Layout:
     """In what order micro-batches go through the stages: gpipe, 1f1b, interleaved_1f1b."""
     compile: bool = False
     """Whether `torch.compile` compiles the blocks."""
+    offload: Offload = ON_DEVICE
+    """What waits outside the device while it is not needed."""
 
     @property
     def devices(self) -> int:

@@ -31,6 +31,9 @@ FEATURES = {
     "selective": "selective activation checkpointing",
     "full": "full activation checkpointing",
     "compile": "`torch.compile`",
+    "offload": "offload",
+    "offload_optimizer_nvme": "optimizer states on NVMe",
+    "offload_parameters": "weights outside the device",
 }
 """Features of a layout by name, in the words of messages. ZeRO counts where more than one rank shards."""
 
@@ -48,6 +51,9 @@ KEYS = {
     "selective": "activation_checkpointing",
     "full": "activation_checkpointing",
     "compile": "compile",
+    "offload": "offload",
+    "offload_optimizer_nvme": "offload",
+    "offload_parameters": "offload",
     **{f"zero_{stage}": "zero_stage" for stage in range(4)},
 }
 """Features by name, with the key of the spec that asks for each."""
@@ -70,6 +76,7 @@ _PIPE = "DeepSpeed, runtime/pipe/engine.py"
 _FSDP = "PyTorch, torch.distributed.fsdp.fully_shard"
 _UNPROVEN = "no comparison with one process is known to us"
 _XLA = "PyTorch/XLA, SPMD user guide: a mesh and partition specs, one program"
+_INFINITY = "DeepSpeed, runtime/zero/offload_config.py and stage3.py"
 _MUON = "Jordan et al. 2024: Newton-Schulz multiplies the whole matrix with itself"
 _ZERO = "DeepSpeed, runtime/zero: flat partitions"
 _ONE_SIZE = "it is set up for as many micro-batches in every step"
@@ -168,6 +175,17 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal("deepspeed", "hybrid", None, "its secondary partition divides weights alone, and stage 3 only", "ZeRO++"),
     Refusal("deepspeed", "compile", None, "it compiles the model itself, by a call of its own", "DeepSpeed, runtime"),
+    *(
+        Refusal("deepspeed", feature, zero, reason, _INFINITY)
+        for feature, reason in (
+            ("offload_parameters", "weights leave the device one by one, as stage 3 alone divides them"),
+            ("offload_optimizer_nvme", "states go to NVMe by groups of weights that stage 3 alone makes"),
+        )
+        for zero in ("zero_1", "zero_2")
+    ),
+    Refusal("deepspeed", "offload", "pipeline", "stages whose states lie on the host were not verified", _UNPROVEN),
+    Refusal("torch", "offload", None, "every state of training stays on the device", "runners/engines"),
+    Refusal("xla", "offload", None, "every state of training stays on the device", "runners/engines"),
     Refusal("deepspeed", "fp16", "cpu", "it has no fp16 on a CPU and stops", _MEASURED),
     *(
         Refusal("deepspeed", zero, "whole_matrices", "ZeRO divides a flat list of all weights", _MUON)
@@ -251,6 +269,9 @@ def features(engine: str, requested: Requested, zero_stage: int | None, data: in
         ("gpipe", requested.pipeline_schedule == "gpipe" and "pipeline" in used),
         ("hybrid", shard is not None and shard < data),
         ("compile", requested.compile),
+        ("offload", requested.offload.is_used),
+        ("offload_optimizer_nvme", requested.offload.optimizer == "nvme"),
+        ("offload_parameters", requested.offload.parameters != "none"),
         (requested.activation_checkpointing, requested.activation_checkpointing not in (None, "none")),
         (f"zero_{zero_stage}", zero_stage is not None and (data * context > 1 or engine == "deepspeed")),
     )

@@ -17,6 +17,7 @@ from specc.planning.asked import Asked
 from specc.planning.batch import divisors
 from specc.planning.combinations import ENGINES, FEATURES, KEYS, Refusal, allows, refusals
 from specc.planning.divisions import divisions, layers, shards, size_of, stacks
+from specc.planning.offloading import offloads
 from specc.planning.traits import trait
 
 SIZES = (
@@ -83,7 +84,15 @@ def _findings(asked: Asked, *, advise: bool) -> Iterator[Finding]:
     impossible = tuple(_product(asked))
     # What sizes would have to divide is another question for the sizes that come instead.
     divided = () if impossible else (divisions(asked, engine), layers(asked), shards(asked))
-    checks = (_machine(asked), impossible, *divided, stacks(asked), _schedule(asked), _combination(asked))
+    checks = (
+        _machine(asked),
+        impossible,
+        *divided,
+        stacks(asked),
+        _schedule(asked),
+        offloads(asked),
+        _combination(asked),
+    )
     for finding in (finding for check in checks for finding in check):
         at = tuple(replace(place_, path=_absolute(place_.path, place)) for place_ in finding.at)
         help_text = finding.help or (_advice(finding, asked) if advise else None)

@@ -71,20 +71,19 @@ def weights_memory(parameters: int, device: Device) -> Memory:
     return Memory((("weights", parameters * (2 if half else 4)),))
 
 
-def checkpoint_bytes(work: Workload, layout: Layout) -> int:
+def checkpoint_bytes(work: Workload) -> int:
     """Bytes on disk of one checkpoint to resume from.
 
-    `torch`: 4 Q + states, weights being fp32. `deepspeed`: (w + 4) Q + states, the fp32 copies written beside the
-    weights. An average of the weights takes 4 Q more. Frozen weights are the earlier stage's checkpoint.
+    4 Q + states: of every engine it is the fp32 weights that are written. An average of the weights takes 4 Q more.
+    Frozen weights are the earlier stage's checkpoint.
     """
-    copies = work.value_bytes if layout.engine == "deepspeed" else 0
-    return work.trainable * (copies + 4 + 4 * work.averaged) + work.states
+    return work.trainable * (4 + 4 * work.averaged) + work.states
 
 
 def _rank_memory(work: Workload, layout: Layout, device: Device, stage: int) -> Memory:
     """Of a rank of one pipeline stage, `work` being its own."""
     held = in_flight(layout, stage)
-    static = _states(work, layout) + _held(work, layout)
+    static = _on_device(_states(work, layout), layout, device) + _held(work, layout)
     phases = (_at_loss(work, layout, held), _at_backward(work, layout, held), _at_step(work, layout, device))
     fullest = max(phases, key=lambda causes: sum(size for _, size in causes))
     return Memory(tuple((cause, size) for cause, size in static + fullest if size))
@@ -114,6 +113,18 @@ def _states(work: Workload, layout: Layout) -> Causes:
         ("gradients", _share(trained * gradient_bytes, work, layout, stage >= 2)),
         ("master weights", _share(4 * trained, work, layout, stage >= 1)),
         ("optimizer states", _share(work.states, work, layout, stage >= 1)),
+    )
+
+
+def _on_device(states: Causes, layout: Layout, device: Device) -> Causes:
+    """Without what waits on the host or on NVMe; of a CPU the host is the device."""
+    if device.name == "cpu":
+        return states
+    away = {"master weights", "optimizer states"} if layout.offload.optimizer != "none" else set()
+    return tuple(
+        (cause, size)
+        for cause, size in states
+        if cause not in away and (cause != "weights" or layout.offload.parameters == "none")
     )
 
 
@@ -155,6 +166,8 @@ def _at_step(work: Workload, layout: Layout, device: Device) -> Causes:
     ZeRO 1 and 2: 4 Q / N. ZeRO-3: at most one sub-group of 4e9 bytes. `torch`: one fp32 temporary per parameter of its
     own, which the multi-tensor (`foreach`) AdamW makes on accelerators and not on `cpu`.
     """
+    if layout.offload.optimizer != "none" and device.name != "cpu":
+        return ()  # the host makes it
     owned = _share(work.trainable, work, layout, layout.zero_stage >= 1)
     if layout.engine != "deepspeed":
         return () if device.name == "cpu" else (("optimizer step", 4 * owned),)

@@ -175,6 +175,7 @@ def _layouts(asked: Asked, work: Workload, engine: str) -> Iterator[Layout]:
             data_parallel_replicas=mesh.data // (requested.data_parallel_shard_size or mesh.data) if stage else 1,
             pipeline_schedule=schedule,
             compile=requested.compile,
+            offload=requested.offload,
         )
 
 
@@ -263,9 +264,9 @@ def _placed(
         cost_usd=None if hours is None or price is None else hours * price,
         energy_kwh=None if hours is None else hours * cluster.device.power_watts / 1000,
         mfu=step_flops / (seconds * cluster.devices * cluster.device.peak_flops[work.precision]),
-        checkpoint_bytes=checkpoint_bytes(work, chosen.layout),
+        checkpoint_bytes=checkpoint_bytes(work),
         rejected=rejected,
-        notes=_notes(training, work, cluster),
+        notes=_notes(training, work, cluster, chosen.layout),
     )
 
 
@@ -336,9 +337,13 @@ def _too_large(stage: Stage, planned: StagePlan, cluster: Cluster) -> tuple[Find
     return (finding,)
 
 
-def _notes(training: Training, work: Workload, cluster: Cluster) -> tuple[str, ...]:
+def _notes(training: Training, work: Workload, cluster: Cluster, layout: Layout) -> tuple[str, ...]:
     """Why a figure is missing, and what a reader could take it for that it is not."""
     notes = []
+    if layout.offload.is_used:
+        notes.append(
+            "what waits outside the device needs memory of the host or NVMe, and transfers: neither is planned"
+        )
     if training.steps is None:
         notes.append("the data set does not declare its size: steps, tokens, duration and cost are open")
     if cluster.price_per_device_hour is None:

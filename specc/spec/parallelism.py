@@ -7,10 +7,23 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from specc import ir
-from specc.spec.base import Node, WholeNumber, execution, numerics, values_of
+from specc.spec.base import Node, WholeNumber, execution, files, numerics, section, values_of
 
 Auto = Literal["auto"]
 Positive = Annotated[int, Field(ge=1)]
+
+
+class OffloadSpec(Node):
+    """What waits outside the device while it does not need it (DeepSpeed's ZeRO-Offload and ZeRO-Infinity).
+
+    Ren et al. 2021, arXiv:2101.06840; Rajbhandari et al. 2021, arXiv:2104.07857.
+    """
+
+    optimizer: Literal["none", "cpu", "nvme"] = numerics(
+        "Where master weights and optimizer states lie; the host then steps the optimizer.", "none"
+    )
+    parameters: Literal["none", "cpu", "nvme"] = numerics("Where weights lie; ZeRO stage 3 only.", "none")
+    nvme_path: str | None = files("Folder on NVMe of each node, for what lies there.", None, min_length=1)
 
 
 class ParallelismSpec(Node):
@@ -55,10 +68,12 @@ class ParallelismSpec(Node):
     )
     compile: bool = numerics("Whether `torch.compile` compiles the blocks.", False)
 
+    offload: OffloadSpec = section("What waits outside the device.", OffloadSpec())
+
     def lower(self) -> ir.Requested:
         """What was written out; None where the planner decides."""
         written: dict[str, Any] = {name: None if value == "auto" else value for name, value in values_of(self).items()}
-        return ir.Requested(**written)
+        return ir.Requested(**{**written, "offload": ir.Offload(**written["offload"])})
 
 
 def _from_word(value: Any) -> Any:

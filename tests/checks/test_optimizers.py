@@ -131,10 +131,3 @@ def test_two_decays_in_one_rule_are_refused_unless_they_agree() -> None:
     one = {"match": "embedding.*", "weight_decay": 0.0, "optimizer": {**ADAMW, "weight_decay": 0.1}}
     assert found(rules(one), code="SPC313")
     assert not found(rules({**one, "weight_decay": 0.1}), code="SPC313")
-
-
-def test_deepspeed_is_told_nothing_of_an_optimizer_that_it_has_no_words_for() -> None:
-    cluster = "cluster={device: h100_sxm, nodes: 1, devices_per_node: 8}"
-    plain = (cluster, "stages.pretrain.precision=bf16", "stages.pretrain.parallelism.engine=deepspeed")
-    assert not found(*plain, code="SPC319")
-    assert found(*plain, rules({"match": "embedding.*"}), code="SPC319")

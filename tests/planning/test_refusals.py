@@ -23,6 +23,9 @@ FEATURES = {
     "expert": ("expert_parallel_size=2",),
     "selective": ("activation_checkpointing=selective",),
     "compile": ("compile=true",),
+    "offload": ("offload.optimizer=cpu",),
+    "offload_optimizer_nvme": ("offload={optimizer: nvme, nvme_path: /nvme}",),
+    "offload_parameters": ("offload.parameters=cpu",),
 }
 """Keys below `parallelism` that use a feature of the table."""
 
@@ -105,6 +108,10 @@ SILENT = [
     ("deepspeed", "zero_0"),
     ("deepspeed", "zero_0", "pipeline"),
     ("deepspeed", "context"),
+    ("deepspeed", "zero_2", "whole_matrices"),
+    ("deepspeed", "tensor", "each_head_norm"),
+    ("deepspeed", "zero_1", "offload_optimizer_nvme"),
+    ("deepspeed", "zero_2", "offload_parameters"),
     ("deepspeed", "pipeline", "tensor"),
     ("deepspeed", "pipeline", "zero_2"),
     ("deepspeed", "pipeline", "zero_3"),

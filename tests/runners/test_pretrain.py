@@ -121,7 +121,7 @@ def test_recomputed_activations_give_the_same_gradients_and_names() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('engine="torch"', 'engine="deepspeed"', "and the plan says `deepspeed`"),
+        ('engine="torch"', 'engine="other"', "and the plan says `other`"),
         ('precision="fp32"', 'precision="fp8"', "fp8 needs a GPU of compute capability 8.9"),
         ("micro_batch_size=4", "micro_batch_size=2", "global_batch_size is 4"),
         ('data="corpus"', 'data="other"', "declares no data set `other`"),

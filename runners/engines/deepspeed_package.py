@@ -1,0 +1,81 @@
+"""The one place where DeepSpeed is imported, so that nothing is compiled and nothing is said on the way."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+
+from runners.errors import RunError
+from runners.recipe import Recipe
+
+# Read when the package is imported; without it, it asks for packages of devices that are not there.
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+# It calls collectives of PyTorch by their former names, in every step.
+warnings.filterwarnings("ignore", "`torch.distributed.*` is deprecated", FutureWarning)
+try:
+    import deepspeed
+    from deepspeed.pipe import LayerSpec, PipelineModule, TiedLayerSpec
+    from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
+    from deepspeed.runtime.pipe import schedule
+    from deepspeed.runtime.utils import combine_grad_norm_groups, get_global_norm_of_tensors
+    from deepspeed.runtime.zero.stage3 import DeepSpeedZeroOptimizer_Stage3
+    from deepspeed.runtime.zero.stage_1_and_2 import INITIAL_MICRO_STEP_ID
+except ImportError as error:
+    raise RunError(
+        f"the plan runs on DeepSpeed, which cannot be imported ({error}); `pip install specc[deepspeed]`"
+    ) from None
+
+__all__ = [
+    "INITIAL_MICRO_STEP_ID",
+    "BF16_Optimizer",
+    "DeepSpeedZeroOptimizer_Stage3",
+    "LayerSpec",
+    "PipelineModule",
+    "TiedLayerSpec",
+    "combine_grad_norm_groups",
+    "configuration",
+    "get_global_norm_of_tensors",
+    "in_group",
+    "schedule",
+]
+
+
+def in_group() -> Any:
+    """The package, in the process group that is there, or in one of its own where there is one process."""
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # A C++ extension for collectives among CPUs: half a minute of g++ at the first start. gloo does them.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if not dist.is_initialized():
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=HashStore(), rank=0, world_size=1
+        )
+        os.environ.setdefault("LOCAL_RANK", "0")
+    deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
+    return deepspeed
+
+
+def configuration(recipe: Recipe) -> dict[str, Any]:
+    """What the plan says to DeepSpeed; RunError when the file is not there, or is of another batch."""
+    settings = recipe.settings
+    if settings.engine_config is None:
+        raise RunError("the plan runs on DeepSpeed and names no `engine_config`")
+    # The program and its configuration lie beside the model, wherever the plan was copied to.
+    path = Path(inspect.getfile(recipe.model.__init__)).parent / settings.engine_config
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: {error}") from None
+    told = (config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"])
+    if told != (settings.micro_batch_size, settings.gradient_accumulation_steps):
+        raise RunError(f"{path} has micro-batches of {told[0]} in {told[1]} steps, and the program has others")
+    return config
