@@ -72,6 +72,8 @@ def refuse_unsupported(settings: Pretraining) -> None:
         raise RunError("engine `xla` runs activation_checkpointing none or full, and the plan says selective")
     if settings.scoring is not None:
         raise RunError("engine `xla` scores no suites while it trains: each length of a text is another program")
+    if settings.ema is not None:
+        raise RunError("engine `xla` keeps no average of the weights, and the plan has one")
     if settings.auxiliary_loss is not None or settings.after_step:
         raise RunError("engine `xla` runs no experts: how many tokens an expert gets is another program each step")
 

@@ -7,7 +7,7 @@ import json
 import math
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from runners.engines.xla_placement import Spec, find, mesh, table
-from runners.layout import Layout
 from tests.conftest import ROOT
 from tests.engines import reference
 from tests.engines.xla_environment import environment, python
@@ -42,14 +41,12 @@ class Case:
     parallelism: str
     sets: tuple[str, ...] = reference.VARIANTS["rope"]
     steps: int = reference.STEPS
-    layout: Layout | None = None
-    """Instead of that of the plan."""
 
 
 CASES = {
     "data": Case("zero_stage: 0"),
     "data, weights divided": Case("zero_stage: 3"),
-    "two copies of two": Case("zero_stage: 3", layout=Layout(replicate=2, shard=2, zero_stage=3)),
+    "two copies of two": Case("zero_stage: 3, data_parallel_shard_size: 2"),
     "data and tensor": Case("zero_stage: 0, tensor_parallel_size: 2"),
     "data and tensor, weights divided": Case("zero_stage: 3, tensor_parallel_size: 2"),
     "tensor": Case("tensor_parallel_size: 4", FOUR_HEADS),
@@ -94,10 +91,7 @@ def said(plans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("said")
     batches = {str(step): reference.batch(step) for step in range(reference.STEPS)}
     save_file(batches | {"validation": reference.batch(10_000)}, folder / "batches")
-    cases = [
-        {"name": name, "plan": str(plans / name), "steps": case.steps, "layout": case.layout and asdict(case.layout)}
-        for name, case in (CASES | MASKED).items()
-    ]
+    cases = [{"name": name, "plan": str(plans / name), "steps": case.steps} for name, case in (CASES | MASKED).items()]
     task = {"batches": str(folder / "batches"), "learning_rate": reference.LEARNING_RATE, "cases": cases}
     (folder / "task.json").write_text(json.dumps(task))
     program = str(ROOT / "tests/engines/xla_curves.py")
@@ -149,7 +143,7 @@ def test_every_device_keeps_its_part_of_weights_gradients_and_states_as_jax_woul
     name: str, said: Path, plans: Path
 ) -> None:
     curve, weights = read(said, name)
-    layout = CASES[name].layout or reference.recipe(plans / name).settings.layout
+    layout = reference.recipe(plans / name).settings.layout
     assert layout is not None
     first = "first/model/"
     shapes = {word[len(first) :]: tuple(each.shape) for word, each in weights.items() if word.startswith(first)}

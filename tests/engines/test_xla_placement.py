@@ -107,6 +107,7 @@ def test_one_process_reads_the_rows_of_all_devices(settings: Pretraining) -> Non
         ({"compile": True}, "compiles each step itself; torch.compile on it trains wrongly from the second step on"),
         ({"activation_checkpointing": "selective"}, "none or full, and the plan says selective"),
         ({"scoring": object()}, "scores no suites while it trains"),
+        ({"ema": object()}, "keeps no average of the weights"),
         ({"auxiliary_loss": 0.01}, "runs no experts"),
         ({"after_step": True}, "runs no experts"),
     ],

@@ -3,13 +3,11 @@
     python tests/engines/xla_curves.py TASK OUT
 
 TASK is a JSON file: `batches`, a file of tensors by the number of the step, `learning_rate`, and `cases`, each with a
-`name`, a `plan`, a number of `steps`, and a `layout` where it is not the plan's. The folder OUT gets a JSON file of
-each case and a file of its weights.
+`name`, a `plan` and a number of `steps`. The folder OUT gets a JSON file of each case and a file of its weights.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import runpy
 import sys
@@ -22,7 +20,6 @@ from torch import Tensor
 
 import runners.pretrain  # noqa: F401 - first, as a program imports it
 from runners import checkpoint, engines
-from runners.layout import Layout
 from runners.objective.examples import next_token
 from runners.ranks import ALONE
 from runners.recipe import Recipe
@@ -33,8 +30,7 @@ def main() -> None:
     described = json.loads(task.read_text())
     batches = load_file(described["batches"])
     for case in described["cases"]:
-        other = {} if case["layout"] is None else {"layout": Layout(**case["layout"])}
-        said, weights = trained(recipe(Path(case["plan"]), **other), batches, case["steps"], described["learning_rate"])
+        said, weights = trained(recipe(Path(case["plan"])), batches, case["steps"], described["learning_rate"])
         if case["steps"] < len(batches) - 1:
             said["gone back"] = gone_back(out, recipe(Path(case["plan"])), batches, case["steps"])
         (out / f"{case['name']}.json").write_text(json.dumps(said))
@@ -101,16 +97,14 @@ def parts(tensor: Tensor) -> list[list[tuple[int, int]]]:
     return [whole if shard.indices is ... else [(at.start, at.stop) for at in shard.indices] for shard in by_device]
 
 
-def recipe(plan: Path, **settings: Any) -> Recipe:
-    """What the generated program hands to the runners, some settings replaced."""
+def recipe(plan: Path) -> Recipe:
+    """What the generated program hands to the runners."""
     sys.path.insert(0, str(plan))
     made = runpy.run_path(str(plan / "train.py"), run_name="train")
     sys.path.remove(str(plan))
     del sys.modules["model"]
-    changed = dataclasses.replace(made["PRETRAINING"], **settings)
-    return Recipe(
-        made["Model"], made.get("Cache"), changed, made["INITIALISATION"], made["optimizer"], made["learning_rate"]
-    )
+    functions = (made["INITIALISATION"], made["optimizer"], made["learning_rate"])
+    return Recipe(made["Model"], made.get("Cache"), made["PRETRAINING"], *functions)
 
 
 if __name__ == "__main__":

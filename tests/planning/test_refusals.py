@@ -123,7 +123,7 @@ SILENT = [
 
 ALONE = {
     *(("xla", experts) for experts in ("experts", "balanced", "auxiliary", "capacity")),
-    *(("xla", what) for what in ("whole_matrices", "several_optimizers", "dropout")),
+    *(("xla", what) for what in ("whole_matrices", "several_optimizers")),
     *(("deepspeed", what) for what in ("whole_matrices", "whole_rows", "several_optimizers", "balanced", "auxiliary")),
     *(("deepspeed", name) for name in ("growing", "averaged", "fp8")),
     *(("xla", name) for name in ("whole_rows", "growing", "averaged", "chunks", "fp8")),
