@@ -170,7 +170,7 @@ def test_masks_of_dropout_follow_from_the_seed_of_the_step_and_are_drawn_again_w
     made = reference.recipe(plans / "dropping")
     model = made.model().eval()
     reference.initialise(model, made.initialisation, made.settings.seed)
-    without = float(reference.mean_loss(model, reference.batch(0)))
+    without = reference.mean_loss(model, reference.batch(0)).item()
     assert 1e-4 < abs(one[0]["losses"][0] - without) < 0.1
     assert one[0]["again"] == one[0]["losses"][-1], "the last step once more, with its seed"
     assert one[0]["another"] != one[0]["losses"][-1], "and with another one"
