@@ -165,6 +165,7 @@ def _layout(model: ir.Model, layout: ir.Layout, context_length: int) -> str:
     placed = place(model, layout, context_length)
     values = {each.name: getattr(placed, each.name) for each in fields(placed)}
     values |= {axis: None for axis in AXES if values[axis] == 1}
+    values["context_kind"] = None if placed.context_kind == "ulysses" else placed.context_kind
     return templates.render(
         "train/layout.py.j2", {**values, "devices": layout.devices, "divided": DIVIDED[placed.zero_stage]}
     )

@@ -77,14 +77,17 @@ def _without_effect(stage: Stage, layout: Layout) -> Iterator[Finding]:
     assert isinstance(stage.work, Training)
     requested, at = stage.work.requested, ("stages", stage.name, "parallelism")
     pipeline, tensor = layout.pipeline_parallel_size, layout.tensor_parallel_size
+    context = layout.context_parallel_size
+    sizes = {"sequence_parallel": "tensor_parallel_size", "context_parallel_kind": "context_parallel_size"}
     idle = (
         ("sequence_parallel", "divides among tensor-parallel ranks", tensor, requested.sequence_parallel),
         ("pipeline_chunks", "divides among pipeline stages", pipeline, (requested.pipeline_chunks or 1) > 1),
         ("pipeline_schedule", "orders pipeline stages", pipeline, requested.pipeline_schedule is not None),
+        ("context_parallel_kind", "is of context-parallel ranks", context, requested.context_parallel_kind == "ring"),
     )
     for key, does, ranks, is_asked in idle:
         if is_asked and ranks == 1:
-            size = "tensor_parallel_size" if key == "sequence_parallel" else "pipeline_parallel_size"
+            size = sizes.get(key, "pipeline_parallel_size")
             headline, help_text = f"`{key}` {does}, and there is 1", f"leave it out, or write `{size}` as well"
             yield Finding("SPC420", headline, (At((*at, key)),), help=help_text, severity="warning")
     if requested.data_parallel_shard_size is not None and layout.zero_stage == 0:

@@ -111,6 +111,7 @@ class Requested:
     expert_parallel_size: int | None = None
     data_parallel_shard_size: int | None = None
     pipeline_schedule: str | None = None
+    context_parallel_kind: str = "ulysses"
     compile: bool = False
     offload: Offload = ON_DEVICE
 

@@ -43,6 +43,8 @@ class Placement:
     stages: Pieces
     """Piece i stands on pipeline rank i modulo `pipeline`; empty without a pipeline."""
     schedule: str
+    context_kind: str
+    """How attention sees a sequence that context ranks divide."""
 
 
 def place(model: Model, layout: Layout, context_length: int) -> Placement:
@@ -70,6 +72,7 @@ def place(model: Model, layout: Layout, context_length: int) -> Placement:
         by_head=functions_by_head(model) if by_head else (),
         stages=_stages(model, layout, context_length) if is_piped else (),
         schedule=layout.pipeline_schedule,
+        context_kind=layout.context_parallel_kind,
     )
 
 

@@ -105,6 +105,8 @@ class Layout:
     """Whether `torch.compile` compiles the blocks."""
     offload: Offload = ON_DEVICE
     """What waits outside the device while it is not needed."""
+    context_parallel_kind: str = "ulysses"
+    """How attention sees a sequence that ranks divide: ulysses, ring."""
 
     @property
     def devices(self) -> int:

@@ -27,6 +27,7 @@ FEATURES = {
     "gpipe": "the schedule `gpipe`",
     "context": "context parallelism",
     "nested": "context parallelism inside tensor parallelism",
+    "ring": "ring attention",
     "expert": "expert parallelism",
     "selective": "selective activation checkpointing",
     "full": "full activation checkpointing",
@@ -47,6 +48,7 @@ KEYS = {
     "gpipe": "pipeline_schedule",
     "context": "context_parallel_size",
     "nested": "context_parallel_size",
+    "ring": "context_parallel_kind",
     "expert": "expert_parallel_size",
     "selective": "activation_checkpointing",
     "full": "activation_checkpointing",
@@ -74,6 +76,7 @@ _MEASURED = "measured with DeepSpeed 0.19.8 against one process, gradient clippi
 _COMPILED = "measured with torch-xla 2.9 against one process: losses differ from the second step on"
 _PIPE = "DeepSpeed, runtime/pipe/engine.py"
 _FSDP = "PyTorch, torch.distributed.fsdp.fully_shard"
+_RING = "Liu et al. 2023, arXiv:2310.01889"
 _UNPROVEN = "no comparison with one process is known to us"
 _XLA = "PyTorch/XLA, SPMD user guide: a mesh and partition specs, one program"
 _INFINITY = "DeepSpeed, runtime/zero/offload_config.py and stage3.py"
@@ -223,6 +226,9 @@ REFUSALS: tuple[Refusal, ...] = (
     *_not_shown("torch", "tensor", _TENSOR),
     *_not_shown("torch", "pipeline", _PIPELINE),
     *_not_shown("torch", "context", _CONTEXT),
+    Refusal("torch", "ring", "other_kernel", "it stands in the place of the kernel `sdpa`", _RING),
+    Refusal("deepspeed", "ring", None, "its attention over divided sequences exchanges heads", _RING),
+    Refusal("xla", "ring", None, "attention over a divided sequence was not verified", _UNPROVEN),
     Refusal("xla", "zero_1", None, "SPMD shards a tensor or does not: stages 0 and 3", _XLA),
     Refusal("xla", "zero_2", None, "SPMD shards a tensor or does not: stages 0 and 3", _XLA),
     Refusal("xla", "sequence", None, "activations are placed by rules, which this key does not write", _XLA),
@@ -264,6 +270,7 @@ def features(engine: str, requested: Requested, zero_stage: int | None, data: in
     switches = (
         ("sequence", requested.sequence_parallel and "tensor" in used),
         ("nested", "tensor" in used and "context" in used),
+        ("ring", requested.context_parallel_kind == "ring" and "context" in used),
         ("gpipe", requested.pipeline_schedule == "gpipe" and "pipeline" in used),
         ("hybrid", shard is not None and shard < data),
         ("compile", requested.compile),

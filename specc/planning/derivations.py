@@ -18,6 +18,7 @@ _TEXT = {
     "micro_batch_size": "Sequences per forward pass and device.",
     "activation_checkpointing": "What of blocks is computed again in the backward pass instead of kept.",
     "data_parallel_replicas": "Groups of data-parallel ranks that each hold everything ZeRO shards.",
+    "context_parallel_kind": "How attention sees a sequence that context-parallel ranks divide.",
     "pipeline_schedule": "In what order micro-batches go through the pipeline stages.",
     "compile": "Whether `torch.compile` compiles the blocks.",
     "data_parallel_size": "Devices that each read a part of the batch.",
@@ -71,7 +72,11 @@ def _reasons(stage: StagePlan, field: str, cluster: Cluster) -> tuple[str, ...]:
     """Why the planner took what it took: the nearest layouts that it did not take."""
     if field == "data_parallel_size":
         return (f"the layout on {cluster.devices:,} device{'s' if cluster.devices != 1 else ''}",)
-    if field.endswith("_parallel_size") or field in ("data_parallel_replicas", "pipeline_schedule"):
+    if field.endswith("_parallel_size") or field in (
+        "data_parallel_replicas",
+        "pipeline_schedule",
+        "context_parallel_kind",
+    ):
         return ()
     chosen = getattr(stage.layout, field)
     others = [other for other in stage.rejected if getattr(other.layout, field) != chosen]

@@ -91,17 +91,20 @@ def _heads(asked: Asked) -> Iterator[Finding]:
         yield _indivisible("SPC402", heads, "query heads", mesh.tensor, "tensor", ("model", "attention", "num_heads"))
     elif fewest % mesh.tensor:
         yield _indivisible("SPC403", fewest, things, mesh.tensor, "tensor", place)
-    elif fewest // mesh.tensor % mesh.context:
+    elif asked.requested.context_parallel_kind != "ring" and fewest // mesh.tensor % mesh.context:
         of_rank = f"{things} of a tensor-parallel rank" if mesh.tensor > 1 else things
         found = _indivisible("SPC403", fewest // mesh.tensor, of_rank, mesh.context, "context", place)
-        yield replace(found, notes=("heads are exchanged for parts of the sequence (arXiv:2309.14509)",))
+        notes = ("heads are exchanged for parts of the sequence (arXiv:2309.14509); a `ring` divides none",)
+        yield replace(found, notes=notes)
 
 
 def _context(asked: Asked) -> Iterator[Finding]:
     """Tokens that ranks cannot deal out evenly."""
     model, mesh = asked.model, asked.mesh
     along = mesh.tensor if asked.requested.sequence_parallel else 1
-    unit = mesh.context * along
+    # In a ring each rank has a chunk from the beginning and one from the end.
+    chunks = 2 if asked.requested.context_parallel_kind == "ring" and mesh.context > 1 else 1
+    unit = mesh.context * along * chunks
     if model.context_length % unit == 0:
         return
     label = At(("model", "context_length"), leaves(model.context_length, unit))
@@ -109,7 +112,7 @@ def _context(asked: Asked) -> Iterator[Finding]:
         headline = f"a context of {model.context_length:,} does not split over {along} tensor-parallel ranks"
         yield Finding("SPC409", headline, (At(("tensor_parallel_size",)), At(("sequence_parallel",)), label))
         return
-    product = f"{mesh.context} x {along}" if along > 1 else f"{mesh.context}"
+    product = " x ".join(str(size) for size in (mesh.context, along, chunks) if size > 1)
     yield Finding(
         "SPC409",
         f"a context of {model.context_length:,} does not split over {mesh.context} context-parallel ranks",

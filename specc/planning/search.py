@@ -174,6 +174,7 @@ def _layouts(asked: Asked, work: Workload, engine: str) -> Iterator[Layout]:
             expert_parallel_size=mesh.expert,
             data_parallel_replicas=mesh.data // (requested.data_parallel_shard_size or mesh.data) if stage else 1,
             pipeline_schedule=schedule,
+            context_parallel_kind=requested.context_parallel_kind,
             compile=requested.compile,
             offload=requested.offload,
         )

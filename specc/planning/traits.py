@@ -102,6 +102,12 @@ TRAITS: tuple[Trait, ...] = (
         (*_ATTENTION, "qk_norm_over"),
         lambda b: b.normed("each_head"),
     ),
+    Trait(
+        "other_kernel",
+        "an attention kernel that is not `sdpa`",
+        (*_ATTENTION, "kernel"),
+        lambda b: b.given("kernel") not in (None, "auto", "sdpa") or bool(b.given("logit_softcap")),
+    ),
     Trait("sinks", "attention sinks", (*_ATTENTION, "sinks"), lambda b: bool(b.given("sinks"))),
     Trait("relative", "relative positions", (*_MODEL, "position", "kind"), lambda b: b.has("position/relative")),
     Trait("table", "a table of positions", (*_MODEL, "position", "kind"), lambda b: b.has("position/learned")),

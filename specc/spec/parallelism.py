@@ -54,6 +54,11 @@ class ParallelismSpec(Node):
         "auto",
     )
     context_parallel_size: Positive | Auto = numerics("Ranks that every sequence is divided among.", "auto")
+    context_parallel_kind: Literal["ulysses", "ring"] = numerics(
+        "How attention sees a sequence that ranks divide: `ulysses` exchanges heads for tokens (arXiv:2309.14509), and "
+        "in a `ring` keys and values go round (arXiv:2310.01889), so that no head is divided.",
+        "ulysses",
+    )
     expert_parallel_size: Positive | Auto = numerics(
         "Ranks that the experts are divided among, taken out of the data and context parallel ones.", "auto"
     )
