@@ -103,11 +103,11 @@ _TENSOR = {
     "dropout": _MASKS,
     "whole_matrices": _WHOLE,
     "whole_rows": _DIVIDED_ROWS,
-    "fp16": _SCALE,
     "fp8": _SWAPPED,
 }
 _AUTO_TP = {
     **_TENSOR,
+    "fp16": _SCALE,
     "shared_layers": "blocks that are used several times were not divided",
     "bottlenecks": "what follows a divided part was not divided",
     "latent": "each rank's heads add their share to the gradient of the one latent",
@@ -208,11 +208,7 @@ REFUSALS: tuple[Refusal, ...] = (
     *_not_shown("deepspeed", "pipeline", _GRID),
     Refusal("torch", "hybrid", "zero_0", "there is nothing that groups of ranks would divide", _FSDP),
     Refusal("torch", "hybrid", "expert", "experts are taken out of the ranks that shard", _UNPROVEN),
-    *(
-        Refusal("torch", zero, other, reason, source)
-        for zero in ("zero_1", "zero_2", "zero_3")
-        for other, reason, source in (("whole_matrices", _WHOLE, _MUON), ("fp16", _SCALE, _UNPROVEN))
-    ),
+    *(Refusal("torch", zero, "whole_matrices", _WHOLE, _MUON) for zero in ("zero_1", "zero_2", "zero_3")),
     Refusal("torch", "expert", "tensor", "experts that are divided twice were not verified", _UNPROVEN),
     Refusal("torch", "expert", "fp16", _SCALE, _UNPROVEN),
     Refusal("torch", "expert", "dropout", _MASKS, _UNPROVEN),
