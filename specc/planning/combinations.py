@@ -32,7 +32,7 @@ FEATURES = {
     "selective": "selective activation checkpointing",
     "full": "full activation checkpointing",
     "compile": "`torch.compile`",
-    "offload": "offload",
+    "offload": "optimizer states on the host",
     "offload_optimizer_nvme": "optimizer states on NVMe",
     "offload_parameters": "weights outside the device",
 }
@@ -187,8 +187,11 @@ REFUSALS: tuple[Refusal, ...] = (
         for zero in ("zero_1", "zero_2")
     ),
     Refusal("deepspeed", "offload", "pipeline", "stages whose states lie on the host were not verified", _UNPROVEN),
-    Refusal("torch", "offload", None, "every state of training stays on the device", "runners/engines"),
-    Refusal("xla", "offload", None, "every state of training stays on the device", "runners/engines"),
+    *(
+        Refusal(engine, feature, None, "every state of training stays on the device", "runners/engines")
+        for engine in ("torch", "xla")
+        for feature in ("offload", "offload_optimizer_nvme", "offload_parameters")
+    ),
     Refusal("deepspeed", "fp16", "cpu", "it has no fp16 on a CPU and stops", _MEASURED),
     *(
         Refusal("deepspeed", zero, "whole_matrices", "ZeRO divides a flat list of all weights", _MUON)
@@ -270,7 +273,7 @@ def features(engine: str, requested: Requested, zero_stage: int | None, data: in
         ("gpipe", requested.pipeline_schedule == "gpipe" and "pipeline" in used),
         ("hybrid", shard is not None and shard < data),
         ("compile", requested.compile),
-        ("offload", requested.offload.is_used),
+        ("offload", requested.offload.optimizer == "cpu"),
         ("offload_optimizer_nvme", requested.offload.optimizer == "nvme"),
         ("offload_parameters", requested.offload.parameters != "none"),
         (requested.activation_checkpointing, requested.activation_checkpointing not in (None, "none")),
