@@ -36,6 +36,17 @@ def emit(plan: ir.Plan) -> tuple[Artifact, ...]:
     )
 
 
+_ACTIVATION_CHECKPOINTING = {
+    "partition_activations": False,
+    "cpu_checkpointing": False,
+    "contiguous_memory_optimization": False,
+    "number_checkpoints": None,
+    "synchronize_checkpoint_boundary": False,
+    "profile": False,
+}
+"""Of its own form of recomputation, which is not used: the blocks recompute themselves."""
+
+
 def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
     """DeepSpeed's own keys (deepspeed.ai/docs/config-json); buckets in elements, not bytes.
 
@@ -65,14 +76,7 @@ def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
         "zero_optimization": _zero(plan.experiment.model, layout, pins=plan.cluster.device.name != "cpu"),
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "activation_checkpointing": {
-            "partition_activations": False,
-            "cpu_checkpointing": False,
-            "contiguous_memory_optimization": False,
-            "number_checkpoints": None,
-            "synchronize_checkpoint_boundary": False,
-            "profile": False,
-        },
+        "activation_checkpointing": _ACTIVATION_CHECKPOINTING,
         **({"pipeline": _pipeline(pipeline)} if pipeline > 1 else {}),
         **({"tensor_parallel": _tensor(plan.experiment.model, tensor)} if tensor > 1 else {}),
         **({"aio": _aio()} if "nvme" in (layout.offload.optimizer, layout.offload.parameters) else {}),
@@ -81,6 +85,21 @@ def configuration(plan: ir.Plan, stage: ir.Stage) -> dict[str, Any]:
 
 def _is_written(layout: ir.Layout | None) -> bool:
     return layout is not None and layout.engine == "deepspeed"
+
+
+_NOT_OFFERED = {
+    "zero_hpz_partition_size": 1,
+    "zero_quantized_weights": False,
+    "zero_quantized_nontrainable_weights": False,
+    "zero_quantized_gradients": False,
+    "memory_efficient_linear": False,
+    "pipeline_loading_checkpoint": False,
+    "override_module_apply": False,
+    "log_trace_cache_warnings": False,
+    "enable_sanity_checks": False,
+    "save_muon_momentum_buffer_in_memory": False,
+}
+"""What ZeRO has beside, and no key of ours asks for."""
 
 
 def _zero(model: ir.Model, layout: ir.Layout, *, pins: bool) -> dict[str, Any]:
@@ -116,16 +135,7 @@ def _zero(model: ir.Model, layout: ir.Layout, *, pins: bool) -> dict[str, Any]:
         "legacy_stage1": False,
         "round_robin_gradients": False,
         "parameter_alignment": False,
-        "zero_hpz_partition_size": 1,
-        "zero_quantized_weights": False,
-        "zero_quantized_nontrainable_weights": False,
-        "zero_quantized_gradients": False,
-        "memory_efficient_linear": False,
-        "pipeline_loading_checkpoint": False,
-        "override_module_apply": False,
-        "log_trace_cache_warnings": False,
-        "enable_sanity_checks": False,
-        "save_muon_momentum_buffer_in_memory": False,
+        **_NOT_OFFERED,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from specc.ir.derivation import Derivation, Input, derive_ramp
-from specc.ir.experiment import Evaluation, Export, Import, Training
+from specc.ir.experiment import Evaluation, Export, Import, Offload, Training
 from specc.ir.plan import Cluster, Plan, StagePlan
 from specc.planning.text import layout_words
 from specc.planning.time import model_flops_per_token
@@ -26,6 +26,13 @@ _TEXT = {
     "inter_node_bandwidth": "Bandwidth of a device to other nodes, in each direction.",
 }
 
+_USUAL = {
+    "data_parallel_replicas": "ZeRO divides over all data-parallel ranks unless `data_parallel_shard_size` is written; "
+    "without ZeRO every rank is a copy",
+    "pipeline_schedule": "1f1b keeps the fewest micro-batches; it is interleaved where a stage has several pieces",
+    "context_parallel_kind": "heads are divided unless it is written otherwise",
+}
+"""Why what nobody wrote is what it is, where no search decides."""
 _GROWING = "(steps - ramp_steps + ramp_sequences / batch_sequences) * step_time_s"
 
 
@@ -61,6 +68,9 @@ def _layout(plan: Plan, stage: StagePlan, work: Training) -> Iterator[Derivation
             formula = "batch_sequences / (micro_batch_size * data_parallel_size)"
             yield Derivation(path, value, "Forward passes per optimizer step.", formula, (batch, micro, ranks))
             continue
+        if field.name == "offload":
+            yield from _offload(layout.offload, at)
+            continue
         wanted = getattr(work.requested, field.name, None)
         written = Input(field.name, wanted, f"{at}.parallelism.{field.name}")
         inputs = () if wanted is None else (written,)
@@ -68,15 +78,21 @@ def _layout(plan: Plan, stage: StagePlan, work: Training) -> Iterator[Derivation
         yield Derivation(path, value, meaning, None if wanted is None else field.name, inputs, reasons)
 
 
+def _offload(offload: Offload, at: str) -> Iterator[Derivation]:
+    """Where each state waits, as it is written: nothing leaves the device by itself."""
+    for field in fields(offload):
+        value, path = getattr(offload, field.name), f"{at}.layout.offload.{field.name}"
+        written = Input(field.name, value, f"{at}.parallelism.offload.{field.name}")
+        yield Derivation(path, value, "What waits outside the device.", field.name, (written,))
+
+
 def _reasons(stage: StagePlan, field: str, cluster: Cluster) -> tuple[str, ...]:
     """Why the planner took what it took: the nearest layouts that it did not take."""
     if field == "data_parallel_size":
         return (f"the layout on {cluster.devices:,} device{'s' if cluster.devices != 1 else ''}",)
-    if field.endswith("_parallel_size") or field in (
-        "data_parallel_replicas",
-        "pipeline_schedule",
-        "context_parallel_kind",
-    ):
+    if field in _USUAL:
+        return (_USUAL[field],)
+    if field.endswith("_parallel_size"):
         return ()
     chosen = getattr(stage.layout, field)
     others = [other for other in stage.rejected if getattr(other.layout, field) != chosen]

@@ -79,7 +79,7 @@ FOREIGN = (
     ("model.position.kind", ("nope",)),
     ("model.position.scaling.kind", ("llama2",)),
     ("stages.pretrain.optimizer.kind", ("adam", "lion")),
-    ("stages.pretrain.precision", ("fp17", "fp8", "tf32")),
+    ("stages.pretrain.precision", ("fp17", "int8", "tf32")),
     ("stages.pretrain.kind", ("orpo", "gspo", "ipo")),
     ("stages.pretrain.data", ("text2",)),
 )
