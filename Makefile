@@ -37,6 +37,8 @@ generated: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.attention
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.reader
 	$(BIN)/python -m benchmarks.start_up
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.mutated_specs
