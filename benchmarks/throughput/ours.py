@@ -37,7 +37,7 @@ model:
   pad_vocab_size_multiple: {vocabulary}
   init: {{kind: normal}}{architecture}
 data:
-  text: {{sources: {{own: {{path: "{corpus}"}}}}, holdout: 5%}}
+  text: {{sources: {{own: {{path: "{corpus}/*.txt"}}}}, holdout: 20%}}
 stages:
   pretrain:
     kind: pretrain
@@ -57,11 +57,18 @@ cluster: {{device: cpu}}
 """
 
 
+DOCUMENTS = 40
+"""Files of 50,000 bytes each."""
+
+
 def step_times(shape: Shape, precision: str, steps: int, folder: Path, *, compiled: bool) -> list[float]:
     """Seconds of each step of the loop, all that belongs to a step included."""
-    corpus = folder / "corpus.txt"
+    corpus = folder / "corpus"
     if not corpus.exists():
-        corpus.write_bytes(bytes((index * index + index // 7) % 96 + 32 for index in range(2_000_000)))
+        corpus.mkdir()
+        for number in range(DOCUMENTS):
+            text = bytes((index * index + number * index // 7) % 96 + 32 for index in range(50_000))
+            (corpus / f"{number}.txt").write_bytes(text)
     architecture = (GPT2 if shape.style == "gpt2" else LLAMA).format(
         heads=shape.num_heads, context=shape.context_length, inner=shape.intermediate_size
     )
