@@ -84,6 +84,7 @@ def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
         before = facts.resident_memory()
         engine = build(recipe, ranks, place, None if found is not None else _base(run, recipe.settings.base, ranks))
         out.print(_headline(run, recipe.settings, engine))
+        _say_what_it_cannot_write(recipe.settings, engine, out)
         if found is not None:
             engine.restore(found)
             out.print(f"resuming from step {found.step:,} of {recipe.settings.steps:,}")
@@ -104,6 +105,19 @@ def _train(run: Run, recipe: Recipe, ranks: Ranks, out: Console) -> None:
         )
         events.sync()
         out.print(training.summary())
+
+
+def _say_what_it_cannot_write(settings: Pretraining, engine: Engine, out: Console) -> None:
+    """RunError where suites were asked for and the layout cannot score them; a line where samples are left out."""
+    if engine.writes:
+        return
+    if settings.scoring is not None:
+        raise RunError(
+            f"suites cannot be scored on the way where the model is divided like this (engine `{settings.engine}`); "
+            "leave `evaluation` out of the stage, and score its checkpoints in an `evaluate` stage"
+        )
+    if settings.sample_prompt is not None and settings.objective.writes_after is not None:
+        out.print("no samples are written: this layout has no whole model to write with")
 
 
 def _tidy(run: Run, damaged: tuple[checkpoint.Damaged, ...], out: Console) -> None:

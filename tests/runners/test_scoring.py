@@ -61,3 +61,23 @@ def test_the_last_scores_on_the_way_are_those_of_the_evaluation_after_it(tmp_pat
     assert metrics[0]["value"] > after + 0.01
     samples = [event["step"] for event in read_events(pretrain) if event["type"] == "sample"]
     assert samples == [4, 8, 12]
+
+
+DIVIDED = (
+    "model.pad_vocab_size_multiple=2",
+    "cluster={device: cpu, devices_per_node: 2}",
+    "stages.pretrain.parallelism={engine: torch, tensor_parallel_size: 2}",
+)
+
+
+def test_a_layout_that_cannot_write_says_so_and_scores_nothing(tmp_path: Path) -> None:
+    (tmp_path / "scored.yaml").write_text(SPEC.format(docs=ROOT / "docs"))
+    sets = [word for text in DIVIDED for word in ("--set", text)]
+    run = [sys.executable, "-m", "specc", "run", "scored.yaml", "pretrain", *sets]
+    asked = subprocess.run(run, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    assert asked.returncode == 1
+    assert "suites cannot be scored on the way where the model is divided like this" in asked.stderr
+    without = [*run, "--set", "stages.pretrain.evaluation=null"]
+    ended = subprocess.run(without, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert "no samples are written: this layout has no whole model to write with" in ended.stdout
