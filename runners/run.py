@@ -22,8 +22,10 @@ from runners.events import Events, Silence, data_read, open_events
 from runners.numerics import check_resumed
 from runners.places import spec_folder
 from runners.plan import read_manifest
-from runners.ranks import ALONE, Ranks
+from runners.ranks import ALONE, Ranks, end
 from specc.manifest import Manifest, StageEntry
+
+_GONE = ("Connection closed by peer", "Connection reset by peer")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def execute(stage: str, model: type[torch.nn.Module], body: Callable[[Run], None
         body(open_run(stage, Path(inspect.getfile(model)).parent, sys.argv[1:]))
     except RunError as error:
         errors.print(f"{speaker}error: {error}")
-        raise SystemExit(1) from None
+        end(1)
     except OSError as error:  # before the run's own record is open
         errors.print(f"{speaker}error: {error.filename}: {error.strerror or error}")
         raise SystemExit(1) from None
@@ -140,6 +142,9 @@ def recorded(run: Run, resumed_from_step: int | None, place: torch.device, ranks
             if _is_out_of_memory(error):
                 failure = _too_large(run, place, str(error).splitlines()[0])
                 raise RunError(failure) from None
+            if is_lost_peer(error):
+                failure = "another process of this run ended; run the same command to continue from the last checkpoint"
+                raise RunError(failure) from None
             raise
         finally:
             if failure is not None:
@@ -161,6 +166,11 @@ def open_data(run: Run, events: Events, name: str, ranks: Ranks = ALONE) -> Data
     documents, tokens = sum(part.documents for part in parts), sum(part.tokens for part in parts)
     events.write("data", name=name, address=data.folder.name, documents=documents, tokens=tokens)
     return data
+
+
+def is_lost_peer(error: Exception) -> bool:
+    """Whether a sum over processes failed because one of them is gone; gloo says so in words."""
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _GONE)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
