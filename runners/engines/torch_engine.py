@@ -202,8 +202,12 @@ def loss_scaler(device: torch.device, scale: float | str | None) -> torch.amp.Gr
 
 
 def be_deterministic(device: torch.device) -> None:
-    """Let CUDA choose only algorithms that give the same bits each time; on a CPU they do so anyway."""
+    """Let PyTorch choose only algorithms that give the same bits each time.
+
+    On a CPU its own kernels do so anyway; compiled ones add up the gradient of an embedding in the order in which
+    threads come, unless they are told.
+    """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
