@@ -18,6 +18,7 @@ from runners.engines.engine import Engine
 from runners.engines.recompute import ACTIVATION_CHECKPOINTING
 from runners.engines.step import PRECISIONS
 from runners.errors import RunError
+from runners.kernels import use_fast_kernels
 from runners.layout import Layout
 from runners.ranks import Ranks
 
@@ -41,6 +42,8 @@ def build(recipe: Recipe, ranks: Ranks, place: torch.device, base: Checkpoint | 
     """The model with its first weights, on the device; they are drawn where there is no `base`."""
     module = import_module(f"runners.engines.{_module(recipe.settings, ranks)}")
     engine: Engine = module.build(recipe, ranks, place, base)
+    if recipe.settings.engine == "torch":
+        use_fast_kernels(recipe.model, engine.model, place, compiled=recipe.settings.compile)
     return averaged(engine, recipe.settings.ema)
 
 

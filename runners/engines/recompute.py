@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from runners.kernels import products
+
 ACTIVATION_CHECKPOINTING = ("none", "selective", "full")
 
 _aten = torch.ops.aten
@@ -22,6 +24,7 @@ PRODUCTS = (
     _aten._scaled_dot_product_cudnn_attention.default,
     _aten._scaled_dot_product_attention_math.default,
     torch.ops.higher_order.flex_attention,
+    products.PRODUCT,
 )
 """Matrix products, and attention by each of PyTorch's kernels."""
 
