@@ -26,10 +26,12 @@ from statistics import median
 
 import runners.loop as loop
 from runners.init import initialise
+from runners.kernels import use_fast_kernels
 
 torch.manual_seed(0)
 bare = Model()
 initialise(bare, INITIALISATION, PRETRAINING.seed)
+use_fast_kernels(Model, bare, torch.device("cpu"), compiled=False)
 bare_optimizer = optimizer(bare)
 bare_times, own_times = [], []
 own_step, own_examples = loop.Training._one_step, loop.Training._examples
