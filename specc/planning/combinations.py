@@ -84,6 +84,7 @@ _MUON = "Jordan et al. 2024: Newton-Schulz multiplies the whole matrix with itse
 _ZERO = "DeepSpeed, runtime/zero: flat partitions"
 _ONE_SIZE = "it is set up for as many micro-batches in every step"
 _SWAPPED = "torchao exchanges linear layers that this layout divides or reads by itself"
+_PARTS = "no process has a whole model to score; an `evaluate` stage scores its checkpoints"
 _WHOLE = "the optimizer reads whole matrices, and each rank holds a part of each"
 
 
@@ -216,6 +217,14 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("torch", "expert", "fp16", _SCALE, _UNPROVEN),
     Refusal("torch", "expert", "dropout", _MASKS, _UNPROVEN),
     *(
+        Refusal(engine, divided, "scored", _PARTS, "runners/engines: Engine.writes")
+        for engine, axes in (
+            ("torch", ("tensor", "pipeline", "context", "expert")),
+            ("deepspeed", ("tensor", "pipeline")),
+        )
+        for divided in axes
+    ),
+    *(
         Refusal("torch", "compile", other, "graphs that are cut at collectives were not verified", _UNPROVEN)
         for other in ("tensor", "pipeline", "context", "expert")
     ),
@@ -243,6 +252,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("xla", "growing", None, _ONE_SIZE, "PyTorch/XLA: another shape is another compilation"),
     Refusal("xla", "averaged", None, "the average of what a mesh divides was not verified", _UNPROVEN),
     Refusal("xla", "chunks", None, "its checkpointing is another one, which was not verified here", _UNPROVEN),
+    Refusal("xla", "scored", None, _PARTS, "runners/engines: Engine.writes"),
     Refusal("xla", "fp8", None, _SWAPPED, _UNPROVEN),
     Refusal("xla", "data", "whole_rows", "eight-bit states on a mesh were not verified", _UNPROVEN),
     Refusal("xla", "tensor", "whole_rows", "eight-bit states on a mesh were not verified", _UNPROVEN),

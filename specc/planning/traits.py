@@ -163,6 +163,12 @@ TRAITS: tuple[Trait, ...] = (
         lambda b: len({each.kind for each in b.training.optimizers}) > 1,
     ),
     Trait("growing", "batches that grow", ("stage", "batch_size_schedule"), lambda b: bool(b.training.phases)),
+    Trait(
+        "scored",
+        "suites that are scored on the way",
+        ("stage", "evaluation"),
+        lambda b: b.training.evaluation is not None,
+    ),
     Trait("averaged", "an average of the weights", ("stage", "ema"), lambda b: b.training.averaged),
     Trait("chunks", "a loss in chunks", ("stage", "loss_chunk"), lambda b: b.training.loss_chunk is not None),
     Trait("fp8", "fp8", ("stage", "precision"), lambda b: b.training.precision == "fp8"),

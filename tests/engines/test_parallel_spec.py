@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from tests.conftest import ROOT
 from tests.engines.reference import LOSS_TOLERANCE, NORM_TOLERANCE
@@ -31,6 +34,7 @@ LAYOUTS = {
     "tensor": ("stages.pretrain.parallelism={engine: torch, tensor_parallel_size: 2}",),
     "pipeline": ("stages.pretrain.parallelism={engine: torch, pipeline_parallel_size: 2, micro_batch_size: 2}",),
     "context": ("stages.pretrain.parallelism={engine: torch, context_parallel_size: 2}",),
+    "ring": ("stages.pretrain.parallelism={engine: torch, context_parallel_size: 2, context_parallel_kind: ring}",),
 }
 EXPERTS = "model.ffn={kind: moe, num_experts: 4, experts_per_token: 2, intermediate_size: 64}"
 
@@ -50,6 +54,39 @@ def test_experts_of_the_spec_are_divided_with_the_losses_of_one_process(tmp_path
     alone = train(spec, tmp_path / "alone", EXPERTS, *LAYOUTS["alone"])
     asked = "stages.pretrain.parallelism={engine: torch, zero_stage: 3, expert_parallel_size: 2}"
     assert_same_curve(train(spec, tmp_path / "divided", EXPERTS, asked), alone)
+
+
+GROWING = (
+    "tokenizer={kind: pretrained, path: tok, vocab_size: 340, end_of_document: 0}",
+    "stages.pretrain.curriculum={vocabulary: [{until: 4 steps, merges: 8}]}",
+    "stages.pretrain.log_every=1 steps",
+)
+
+
+@pytest.mark.slow
+def test_a_vocabulary_that_grows_grows_alike_on_two_processes(tmp_path: Path) -> None:
+    spec = written(tmp_path)
+    save_encoding(tmp_path / "tok", [path.read_text() for path in (tmp_path / "text").iterdir()])
+    alone = train(spec, tmp_path / "alone", *GROWING, *LAYOUTS["alone"])
+    assert_same_curve(train(spec, tmp_path / "two", *GROWING), alone)
+    per_byte, per_token = curve(alone, "train/bits_per_byte"), curve(alone)
+    bytes_per_token = {step: per_token[step] / math.log(2) / per_byte[step] for step in per_token}
+    assert max(bytes_per_token[step] for step in range(1, 5)) < min(bytes_per_token[step] for step in range(5, 9))
+
+
+def save_encoding(folder: Path, texts: list[str]) -> None:
+    """A byte-level encoding of some dozens of merges."""
+    folder.mkdir()
+    found = tokenizers.Tokenizer(models.BPE())
+    found.pre_tokenizer, found.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=340,
+        special_tokens=["<end>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    found.train_from_iterator(texts, trainer)
+    found.save(str(folder / "tokenizer.json"))
 
 
 def assert_same_curve(run: Path, alone: Path) -> None:

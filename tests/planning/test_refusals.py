@@ -74,6 +74,11 @@ BROUGHT = {
         "stages.pretrain.batch_size_schedule={start: 16 sequences, increment: 16 sequences, duration: 10 steps}",
     ),
     "averaged": ("stages.pretrain.ema={decay: 0.999}",),
+    "scored": (
+        "data.text.holdout=10%",
+        "suites.own={tasks: [{task: bits_per_byte, data: text}]}",
+        "stages.pretrain.evaluation={every: 10 steps, suites: [own]}",
+    ),
     "chunks": ("stages.pretrain.loss_chunk=64 tokens",),
     "cpu": ("cluster.device=cpu",),
 }
@@ -128,7 +133,7 @@ ALONE = {
     *(("xla", what) for what in ("whole_matrices", "several_optimizers")),
     *(("deepspeed", what) for what in ("whole_matrices", "whole_rows", "several_optimizers", "balanced", "auxiliary")),
     *(("deepspeed", name) for name in ("growing", "averaged", "fp8")),
-    *(("xla", name) for name in ("whole_rows", "growing", "averaged", "chunks", "fp8")),
+    *(("xla", name) for name in ("whole_rows", "growing", "averaged", "chunks", "fp8", "scored")),
     ("torch", "fp8"),
 }
 """Engines that cannot train a trait on four ranks that only read different sequences."""
