@@ -48,8 +48,8 @@ class DeepSpeed:
 
     @property
     def writes(self) -> bool:
-        """Whether it can write text: every process computes the same logits."""
-        return True
+        """Whether it can write text: no cache of keys and values has the right size where a rank holds some heads."""
+        return self.ranks.layout.tensor == 1
 
     def gradients(self, examples: Examples) -> tuple[float, float]:
         """Set the gradients for a batch; the loss in nats per target token, and their norm before clipping.

@@ -35,6 +35,8 @@ LAYOUTS = {
     "pipeline": ("stages.pretrain.parallelism={engine: torch, pipeline_parallel_size: 2, micro_batch_size: 2}",),
     "context": ("stages.pretrain.parallelism={engine: torch, context_parallel_size: 2}",),
     "ring": ("stages.pretrain.parallelism={engine: torch, context_parallel_size: 2, context_parallel_kind: ring}",),
+    "deepspeed": ("stages.pretrain.parallelism={engine: deepspeed, zero_stage: 2}",),
+    "deepspeed tensor": ("stages.pretrain.parallelism={engine: deepspeed, tensor_parallel_size: 2}",),
 }
 EXPERTS = "model.ffn={kind: moe, num_experts: 4, experts_per_token: 2, intermediate_size: 64}"
 
