@@ -76,7 +76,9 @@ def test_a_layout_that_cannot_write_says_so_and_scores_nothing(tmp_path: Path) -
     run = [sys.executable, "-m", "specc", "run", "scored.yaml", "pretrain", *sets]
     asked = subprocess.run(run, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
     assert asked.returncode == 1
-    assert "suites cannot be scored on the way where the model is divided like this" in asked.stderr
+    said = asked.stdout + asked.stderr
+    assert "does not combine tensor parallelism with suites that are scored on the way" in said
+    assert not list(tmp_path.glob("runs/*/pretrain-*"))
     without = [*run, "--set", "stages.pretrain.evaluation=null"]
     ended = subprocess.run(without, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
