@@ -204,8 +204,8 @@ def loss_scaler(device: torch.device, scale: float | str | None) -> torch.amp.Gr
 def be_deterministic(device: torch.device) -> None:
     """Let PyTorch choose only algorithms that give the same bits each time.
 
-    On a CPU its own kernels do so anyway; compiled ones add up the gradient of an embedding in the order in which
-    threads come, unless they are told.
+    On a CPU with several threads too, gradients of what is read by an index (embeddings of compiled programs, tokens of
+    experts) are otherwise added up in the order in which threads come.
     """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -4,9 +4,8 @@ A generated program is plain PyTorch and runs without them. Each is chosen by wh
 (device, sizes, precision, whether the program is compiled) and never by a measurement: a resumed run takes the same.
 
 - `products`: fp32 matrix products by oneDNN, where MKL leaves half of the CPU unused.
-- `attention`: attention in blocks of queries, in compiled programs in 16 bits on a CPU.
 - `activations`: GELU's tanh form, in compiled programs on a CPU.
-- `tables`: what follows from positions alone is computed once a step, in compiled programs on any device.
+- `tables`: what follows from positions alone is computed once a forward pass, in compiled programs on any device.
 - `allocation`: memory that a step gives back is kept for the next one, on a CPU.
 """
 
@@ -19,14 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from runners.kernels import activations, allocation, attention, products, tables
+from runners.kernels import activations, allocation, products, tables
 
 
 def use_fast_kernels(generated: type[nn.Module], model: nn.Module, place: torch.device, *, compiled: bool) -> None:
     """Let a generated model compute with what suits this machine; names and types of its weights stay.
 
     `model` is what this process has of one of the `generated` class. To be called before its first step: the compiler
-    reads the program then. Attention whose place a layout has already taken (ring) keeps to that.
+    reads the program then. A program whose functions a layout has already exchanged (ring attention) keeps those.
     """
     program = cast("Any", generated).forward.__globals__
     if compiled:
@@ -45,7 +44,6 @@ def _functions(of: ModuleType) -> ModuleType:
     seen = ModuleType(of.__name__)
     vars(seen).update(vars(of))
     seen.__dict__["gelu"] = activations.gelu
-    seen.__dict__["scaled_dot_product_attention"] = attention.scaled_dot_product_attention
     if products.suits_this_machine():
         seen.__dict__["linear"] = products.linear
     return seen

@@ -14,7 +14,8 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
     (1 + tanh(u)) / 2 is sigmoid(2u), which costs one exponential: a compiled tanh costs about twice as much.
     """
-    if approximate != "tanh" or not torch.compiler.is_compiling() or x.device.type != "cpu":
+    taken = torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype != torch.float64
+    if approximate != "tanh" or not taken:
         return functional.gelu(x, approximate=approximate)
     wide = x.float()
     return (wide * torch.sigmoid(2.0 * math.sqrt(2.0 / math.pi) * (wide + 0.044715 * wide**3))).to(x.dtype)

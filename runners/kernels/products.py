@@ -23,6 +23,9 @@ _library.define("product(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 
 @torch.library.impl(_library, "product", "CPU")
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    # Decided here, where the compiler does not see it: each number of an expert's tokens would be another graph.
+    if not x.numel() or x.numel() < FEWEST_ROWS * x.shape[-1]:
+        return functional.linear(x, weight, bias)
     made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return made
 
@@ -83,10 +86,10 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
-        rows = grad.reshape(-1, grad.shape[-1]).contiguous()
+        rows = grad.flatten(0, -2).contiguous()
         return (
             _multiplied(rows, weight.t()).view(x.shape) if of_x else None,
-            _multiplied(rows.t(), x.reshape(-1, x.shape[-1]).t()) if of_weight else None,
+            _multiplied(rows.t(), x.flatten(0, -2).t()) if of_weight else None,
             rows.sum(0) if of_bias else None,
         )
 
@@ -104,7 +107,7 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and x.numel() >= FEWEST_ROWS * x.shape[-1]
+        and x.dim() > 1
     )
 
 

@@ -1,4 +1,4 @@
-"""What follows from positions alone, once a step.
+"""What follows from positions alone, once a forward pass.
 
 The compiler sees that cosines and sines are cheap to write and puts them into every kernel that reads them: in each
 block, forward and backward, the same angles are raised, turned and multiplied again for each head of each sequence.

@@ -19,10 +19,9 @@ from tests.engines.test_parallel_spec import SMALL, assert_same_curve, train, wr
 ALONE = (*SMALL, "cluster.devices_per_node=1", "model.position={kind: rope}")
 PLAIN = "stages.pretrain.parallelism={engine: torch}"
 COMPILED = "stages.pretrain.parallelism={engine: torch, compile: true}"
-# Sequences that are long enough for attention in blocks, and checkpoints on the way.
+# 16 bits, and checkpoints on the way.
 NARROW = (
     COMPILED,
-    "model.context_length=160",
     "stages.pretrain.precision=bf16",
     "stages.pretrain.duration=40 steps",
     "stages.pretrain.checkpoint.every=4 steps",
