@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from torch.nn import functional as F
 
 from runners.engines.torch_engine import be_deterministic
 from runners.events import read_events
-from tests.engines.test_parallel_spec import SMALL, assert_same_curve, train, written
+from tests.engines.test_parallel_spec import assert_same_curve, command, train, written
 
-ALONE = (*SMALL, "cluster.devices_per_node=1", "model.position={kind: rope}")
+ALONE = ("cluster.devices_per_node=1", "model.position={kind: rope}")
 PLAIN = "stages.pretrain.parallelism={engine: torch}"
 COMPILED = "stages.pretrain.parallelism={engine: torch, compile: true}"
 # 16 bits, and checkpoints on the way.
@@ -42,11 +41,10 @@ def test_a_compiled_run_ends_with_the_same_bits_whether_it_was_killed_or_not(
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # threads that add to the same number are what could differ
     spec = written(tmp_path)
     whole = train(spec, tmp_path / "whole", *ALONE, *NARROW)
-    options = [part for override in (*ALONE, *NARROW) for part in ("--set", override)]
-    command = [sys.executable, "-m", "specc", "run", str(spec), "pretrain", *options, "--runs", str(tmp_path / "runs")]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+    again = command(spec, tmp_path, *ALONE, *NARROW)
+    with subprocess.Popen(again, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         killed(tmp_path, process)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "resuming from step" in done.stdout
     (events,) = tmp_path.glob("runs/*/pretrain-*/events.jsonl")

@@ -113,9 +113,13 @@ def written(folder: Path) -> Path:
 def train(spec: Path, folder: Path, *sets: str) -> Path:
     """The run of the pretraining stage."""
     folder.mkdir()
-    options = [part for override in (*SMALL, *sets) for part in ("--set", override)]
-    command = [sys.executable, "-m", "specc", "run", str(spec), "pretrain", *options, "--runs", str(folder / "runs")]
-    done = subprocess.run(command, cwd=spec.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(command(spec, folder, *sets), cwd=spec.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     (events,) = folder.glob("runs/*/pretrain-*/events.jsonl")
     return events.parent
+
+
+def command(spec: Path, folder: Path, *sets: str) -> list[str]:
+    """What a user would type for the pretraining stage."""
+    options = [part for override in (*SMALL, *sets) for part in ("--set", override)]
+    return [sys.executable, "-m", "specc", "run", str(spec), "pretrain", *options, "--runs", str(folder / "runs")]
