@@ -95,11 +95,14 @@ def rows_of(recipe: Recipe, step: int, ranks: Ranks) -> Examples:
 def plain_curve(plan: Path, steps: int, micro: int = ROWS, *, bf16: bool = False) -> Curve:
     """The same training in one process by a loop of its own, `torch.optim.AdamW` and no engine.
 
-    In micro-batches: an auxiliary loss is one of a micro-batch.
+    In micro-batches: an auxiliary loss is one of a micro-batch. In fp64, so that what is measured is the rounding of
+    the engine and not also that of its judge. From fp32 weights.
     """
     made = reference.recipe(plan)
     model: Any = made.model()
     initialise(model, made.initialisation, made.settings.seed)
+    if not bf16:
+        model.double()
     # Vectors do not decay, nor do several of them in one tensor: biases of experts, norms of each head.
     stacked = ("_bias", "_norm.weight")
     matrices = [weight for name, weight in model.named_parameters() if weight.dim() > 1 and not name.endswith(stacked)]
@@ -131,7 +134,7 @@ def plain_curve(plan: Path, steps: int, micro: int = ROWS, *, bf16: bool = False
 def mean_loss(model: nn.Module, examples: Examples) -> Tensor:
     """The part of the batch's loss, nats per target of the batch."""
     logits = model(examples.ids, **examples.more)
-    return F.cross_entropy(logits.float().flatten(0, 1), examples.targets.flatten(), reduction="sum") / examples.count
+    return F.cross_entropy(logits.double().flatten(0, 1), examples.targets.flatten(), reduction="sum") / examples.count
 
 
 def save(engine: Engine, folder: Path, step: int, ranks: Ranks) -> None:

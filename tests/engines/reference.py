@@ -95,10 +95,15 @@ def rows_of(whole: Tensor, data_rank: int, data_size: int) -> Examples:
 
 
 def plain_curve(plan: Path, steps: int = STEPS, *, bf16: bool = False) -> Curve:
-    """The same training by a loop of its own: one process, whole batches, `torch.optim.AdamW`, no engine."""
+    """The same training by a loop of its own: one process, whole batches, `torch.optim.AdamW`, no engine.
+
+    In fp64, so that what is measured is the rounding of the engine and not also that of its judge. From fp32 weights.
+    """
     made = recipe(plan)
     model = made.model()
     initialise(model, made.initialisation, made.settings.seed)
+    if not bf16:
+        model.double()
     is_vector = {name: weight.dim() < 2 or "norm" in name for name, weight in model.named_parameters()}
     matrices = [weight for name, weight in model.named_parameters() if not is_vector[name]]
     vectors = [weight for name, weight in model.named_parameters() if is_vector[name]]
@@ -120,7 +125,7 @@ def plain_curve(plan: Path, steps: int = STEPS, *, bf16: bool = False) -> Curve:
 
 def mean_loss(model: nn.Module, ids: Tensor) -> Tensor:
     """Nats per token of int64 [B, T + 1]."""
-    return F.cross_entropy(model(ids[:, :-1]).float().flatten(0, 1), ids[:, 1:].flatten())
+    return F.cross_entropy(model(ids[:, :-1]).double().flatten(0, 1), ids[:, 1:].flatten())
 
 
 def _module(path: Path) -> ModuleType:
