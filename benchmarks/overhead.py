@@ -9,7 +9,6 @@ bare loop, then one of ours (batches, objective, engine, watching, events). The 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -89,8 +88,7 @@ def main() -> None:
         text = program.read_text(encoding="utf-8")
         program.write_text(text[: text.index('if __name__ == "__main__":')] + INTERLEAVED, encoding="utf-8")
         command = [sys.executable, str(program), "--run", str(program.parents[2] / "interleaved")]
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))

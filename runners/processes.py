@@ -45,14 +45,14 @@ def run_here(arguments: Sequence[str], processes: int = 1) -> int:
 
 
 def _environments(processes: int) -> list[Mapping[str, str]]:
-    # Threads of OpenMP that spin while they wait take the cores from every other process, and the run crawls.
-    common = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     if processes == 1:
-        return [common]
+        return [os.environ]
     threads = max(1, (os.cpu_count() or 1) // processes)
     together = {
         "OMP_NUM_THREADS": str(threads),
-        **common,
+        # Threads of OpenMP that spin while they wait take the cores from the other processes, and the run crawls.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         "MASTER_ADDR": "127.0.0.1",

@@ -91,7 +91,7 @@ def _litgpt(python: str, shape: Shape, precision: str, mode: str, steps: int, fo
 
 def _worker(command: list[str]) -> list[float]:
     """Seconds of each step: the last line that a worker prints."""
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:3])} failed: {done.stderr[-2000:]}")

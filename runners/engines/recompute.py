@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from runners.kernels import products
+from runners.kernels import attention, products
 
 ACTIVATION_CHECKPOINTING = ("none", "selective", "full")
 
@@ -25,6 +25,7 @@ PRODUCTS = (
     _aten._scaled_dot_product_attention_math.default,
     torch.ops.higher_order.flex_attention,
     products.PRODUCT,
+    attention.ATTENTION,
 )
 """Matrix products, and attention by each of PyTorch's kernels."""
 

@@ -4,6 +4,7 @@ A generated program is plain PyTorch and runs without them. Each is chosen by wh
 (device, sizes, precision, whether the program is compiled) and never by a measurement: a resumed run takes the same.
 
 - `products`: fp32 matrix products by oneDNN, where MKL leaves half of the CPU unused.
+- `attention`: in blocks of queries, in compiled programs in bf16 on a CPU.
 - `activations`: GELU's tanh form, in compiled programs on a CPU.
 - `tables`: what follows from positions alone is computed once a forward pass, in compiled programs on any device.
 - `allocation`: memory that a step gives back is kept for the next one, on a CPU.
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from runners.kernels import activations, allocation, products, tables
+from runners.kernels import activations, allocation, attention, products, tables
 
 
 def use_fast_kernels(generated: type[nn.Module], model: nn.Module, place: torch.device, *, compiled: bool) -> None:
@@ -46,4 +47,6 @@ def _functions(of: ModuleType) -> ModuleType:
     seen.__dict__["gelu"] = activations.gelu
     if products.suits_this_machine():
         seen.__dict__["linear"] = products.linear
+    if attention.suits_this_machine():
+        seen.__dict__["scaled_dot_product_attention"] = attention.scaled_dot_product_attention
     return seen
