@@ -24,6 +24,7 @@ if not torch.cuda.is_available():
 warnings.filterwarnings("ignore", "`torch.distributed.*` is deprecated", FutureWarning)
 try:
     import deepspeed
+    from deepspeed.ops.op_builder import AsyncIOBuilder
     from deepspeed.pipe import LayerSpec, PipelineModule, TiedLayerSpec
     from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
     from deepspeed.runtime.pipe import schedule
@@ -78,4 +79,20 @@ def configuration(recipe: Recipe) -> dict[str, Any]:
     told = (config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"])
     if told != (settings.micro_batch_size, settings.gradient_accumulation_steps):
         raise RunError(f"{path} has micro-batches of {told[0]} in {told[1]} steps, and the program has others")
+    _look_for_nvme(config["zero_optimization"])
     return config
+
+
+def _look_for_nvme(zero: dict[str, Any]) -> None:
+    """RunError where something goes to NVMe, and this machine cannot read or write it."""
+    moved = (zero.get(f"offload_{what}") or {} for what in ("optimizer", "param"))
+    folders = {one["nvme_path"] for one in moved if one.get("device") == "nvme"}
+    if folders and not AsyncIOBuilder().is_compatible(verbose=False):
+        raise RunError(
+            "the plan keeps weights or states on NVMe, and this machine lacks `libaio-dev` or a C++ compiler"
+        )
+    for folder in folders:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"the plan keeps weights or states on NVMe, and not here: {error}") from None

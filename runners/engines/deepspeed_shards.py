@@ -258,6 +258,7 @@ def _write_back(optimizer: Any) -> None:
         return
     optimizer._partition_all_parameters()
     for group in range(len(optimizer.fp16_groups)):
-        optimizer._reassign_or_swap_out_partitioned_parameters(group)
+        with at_hand(optimizer, group):
+            optimizer._reassign_or_swap_out_partitioned_parameters(group)
     if optimizer.persistent_parameters:  # small weights stay whole between steps
         optimizer.persistent_parameters[0].all_gather(optimizer.persistent_parameters)

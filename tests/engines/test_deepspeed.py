@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from runners.errors import RunError
 from runners.init import initialise
 from runners.layout import Layout
 from tests import compiling
@@ -22,6 +24,8 @@ pytest.importorskip("deepspeed")
 
 PADDED = "model.pad_vocab_size_multiple=64"
 """257 rows do not split among two ranks."""
+WIDE = "model.ffn.intermediate_size=8192"
+"""DeepSpeed leaves in memory what is smaller than a megabyte on a rank: a group of states, a weight."""
 
 
 def plan_of(folder: Path, devices: int, parallelism: str, *sets: str) -> Path:
@@ -45,6 +49,13 @@ def alone(variant: str, folder: Path, steps: int = STEPS, *sets: str) -> Curve:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("deepspeed")
+
+
+def reads_asynchronously() -> bool:
+    """Whether DeepSpeed can compile what reads and writes for it."""
+    from deepspeed.ops.op_builder import AsyncIOBuilder
+
+    return bool(AsyncIOBuilder().is_compatible(verbose=False))
 
 
 def agree(said: list[dict[str, Any]], curve: Curve) -> None:
@@ -131,6 +142,39 @@ def test_offload_gives_the_curve_of_one_process(stage: int, asked: str, base: Pa
     said = on_ranks(2, train, str(plan), Layout(shard=2, zero_stage=stage), STEPS)
     agree(said, alone("alibi", base))
     equal_copies(said)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not reads_asynchronously(), reason="libaio-dev is not installed: nothing goes to NVMe")
+@pytest.mark.parametrize("asked", ["optimizer: nvme", "optimizer: nvme, parameters: nvme"])
+def test_states_on_nvme_give_the_curve_of_one_process(asked: str, base: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "nvme"
+    disk.mkdir()
+    offload = f"zero_stage: 3, micro_batch_size: 2, offload: {{{asked}, nvme_path: {disk}}}"
+    plan = plan_of(tmp_path, 2, offload, *VARIANTS["alibi"], WIDE)
+    layout, folder = Layout(shard=2, zero_stage=3), str(tmp_path / "run")
+    said = on_ranks(2, train, str(plan), layout, 20, 10, None, folder)
+    agree(said, alone("alibi", base, 20, WIDE))
+    equal_copies(said)
+    there = {path.relative_to(disk / "zero_stage_3").parts[0] for path in disk.rglob("*.swp")}
+    assert there == ({"optimizer", "float32params"} if "parameters" in asked else {"optimizer"})
+    again = on_ranks(2, train, str(plan), layout, 20, None, folder)
+    assert [one["losses"] for one in again] == [one["losses"][10:] for one in said]
+    assert [one["weights"] for one in again] == [one["weights"] for one in said]
+
+
+def test_a_machine_without_nvme_is_told_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runners.engines import deepspeed_package
+
+    (tmp_path / "file").touch()
+    offload = f"zero_stage: 3, offload: {{optimizer: nvme, nvme_path: {tmp_path}/file/nvme}}"
+    plan = plan_of(tmp_path, 1, offload)
+    recipe = reference.recipe(plan, engine_config="deepspeed/pretrain.json", micro_batch_size=8)
+    for there, said in ((True, "not here: .*Not a directory"), (False, "lacks `libaio-dev`")):
+        builder = SimpleNamespace(is_compatible=lambda there=there, **_: there)
+        monkeypatch.setattr(deepspeed_package, "AsyncIOBuilder", lambda builder=builder: builder)
+        with pytest.raises(RunError, match=said):
+            deepspeed_package.configuration(recipe)
 
 
 @pytest.mark.slow
