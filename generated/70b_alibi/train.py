@@ -69,7 +69,7 @@ def learning_rate(step: int) -> float:
     if step < 2000:
         return 0.0001 * (step + 1) / 2000
     progress = (step - 2000) / (476_838 - 2000)
-    return 1e-5 + (0.0001 - 1e-5) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1e-5 + 9e-5 * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 if __name__ == "__main__":

@@ -71,11 +71,11 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up to 0.0006 over 700 steps, then half a cosine that ends at 5.9999999999999995e-05 after step 19074."""
+    """Linear warm-up to 0.0006 over 700 steps, then half a cosine that ends at 6e-05 after step 19074."""
     if step < 700:
         return 0.0006 * (step + 1) / 700
     progress = (step - 700) / (19_074 - 700)
-    return 5.9999999999999995e-5 + (0.0006 - 5.9999999999999995e-5) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 6e-5 + 0.00054 * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 if __name__ == "__main__":

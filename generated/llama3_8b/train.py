@@ -65,11 +65,11 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up to 0.0003 over 2000 steps, then half a cosine that ends at 2.9999999999999997e-05 after step 238419."""
+    """Linear warm-up to 0.0003 over 2000 steps, then half a cosine that ends at 3e-05 after step 238419."""
     if step < 2000:
         return 0.0003 * (step + 1) / 2000
     progress = (step - 2000) / (238_419 - 2000)
-    return 2.9999999999999997e-5 + (0.0003 - 2.9999999999999997e-5) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 3e-5 + 0.00027 * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def learning_rate(step: int) -> float:
     if step < 50:
         return 0.004 * (step + 1) / 50
     progress = (step - 50) / (700 - 50)
-    return 8e-5 + (0.004 - 8e-5) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 8e-5 + 0.00392 * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 if __name__ == "__main__":

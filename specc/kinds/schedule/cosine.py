@@ -3,6 +3,7 @@
 from typing import Literal
 
 from specc.ir.component import Component
+from specc.kinds.schedule.fall import fall
 from specc.spec.base import Node, identity
 from specc.spec.quantities import InSteps, Warmup, quantity
 
@@ -20,6 +21,6 @@ class Cosine(Node):
         return Component(
             kind="schedule/cosine",
             template="train/schedule/cosine.py.j2",
-            values={"peak": peak, "floor": peak * self.min_ratio, "warmup": warmup, "steps": steps},
+            values={"peak": peak, **fall(peak, self.min_ratio), "warmup": warmup, "steps": steps},
             fields={"kind": self.kind, "min_ratio": self.min_ratio},
         )
