@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import json
 import logging
 import os
+import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import torch.distributed as dist
@@ -79,20 +81,42 @@ def configuration(recipe: Recipe) -> dict[str, Any]:
     told = (config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"])
     if told != (settings.micro_batch_size, settings.gradient_accumulation_steps):
         raise RunError(f"{path} has micro-batches of {told[0]} in {told[1]} steps, and the program has others")
-    _look_for_nvme(config["zero_optimization"])
+    _claim_nvme(config["zero_optimization"])
     return config
 
 
-def _look_for_nvme(zero: dict[str, Any]) -> None:
-    """RunError where something goes to NVMe, and this machine cannot read or write it."""
+def _claim_nvme(zero: dict[str, Any]) -> None:
+    """RunError where something goes to NVMe and this machine cannot write it, or another run writes there.
+
+    DeepSpeed's files are named by rank and weight, and not by run: two would read each other's. So each rank locks a
+    file of its own there, for as long as its process lives.
+    """
     moved = (zero.get(f"offload_{what}") or {} for what in ("optimizer", "param"))
-    folders = {one["nvme_path"] for one in moved if one.get("device") == "nvme"}
-    if folders and not AsyncIOBuilder().is_compatible(verbose=False):
+    folders = {Path(one["nvme_path"]) for one in moved if one.get("device") == "nvme"}
+    if folders and not (AsyncIOBuilder().is_compatible(verbose=False) and shutil.which(os.environ.get("CXX", "c++"))):
         raise RunError(
             "the plan keeps weights or states on NVMe, and this machine lacks `libaio-dev` or a C++ compiler"
         )
-    for folder in folders:
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    for folder in folders - _claimed.keys():
         try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            _claimed[folder] = _locked(folder / f"rank{rank}.lock")
+        except BlockingIOError:
+            raise RunError(f"another run writes to `nvme_path`, {folder}: each needs a folder of its own") from None
         except OSError as error:
             raise RunError(f"the plan keeps weights or states on NVMe, and not here: {error}") from None
+
+
+def _locked(path: Path) -> IO[str]:
+    lock = path.open("w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise
+    return lock
+
+
+_claimed: dict[Path, IO[str]] = {}
+"""Folders on NVMe that this process writes, and their locks."""

@@ -12,6 +12,7 @@ gives changes its shape, it needs another name.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,9 +35,9 @@ _SMALLEST = torch.finfo(torch.float32).tiny
 
 
 def scaled_dot_product_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
@@ -44,62 +45,80 @@ def scaled_dot_product_attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """As in `torch.nn.functional`, which also computes what is not compiled, or not for this form."""
-    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q.dtype
-    if not _suits(q, k, attn_mask, dropout_p, kind):
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
+    if not (
+        torch.compiler.is_compiling()
+        and kind == torch.bfloat16
+        and dropout_p == 0.0
+        and _suit(query, key, value, grouped=enable_gqa)
+        and (attn_mask is None or _suits(attn_mask, query.shape[2]))
+    ):
         return functional.scaled_dot_product_attention(
-            q, k, v, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
-    if enable_gqa and k.shape[1] < q.shape[1]:
-        each = q.shape[1] // k.shape[1]
-        k, v = k.repeat_interleave(each, dim=1), v.repeat_interleave(each, dim=1)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
     # One piece of memory each: the compiler writes it so where it computes them.
-    pieces = (x.to(kind).contiguous() for x in (q, k, v))
+    pieces = (x.to(kind).contiguous() for x in (query, key, value))
     out: Tensor = ATTENTION(*pieces, attn_mask, scale, is_causal)[0]
     return out
 
 
 @cache
 def suits_this_machine() -> bool:
-    """Whether this CPU multiplies bf16, and MKL, which PyTorch's kernel calls, makes no use of it."""
-    return products.suits_this_machine() and torch.cpu._is_avx512_bf16_supported()
+    """Whether this CPU multiplies bf16, and MKL, which PyTorch's kernel calls, makes no use of it.
 
-
-def _suits(q: Tensor, k: Tensor, mask: Tensor | None, dropout: float, kind: torch.dtype) -> bool:
-    length = q.shape[2]
+    And whether PyTorch can compile one function for many sizes.
+    """
     return (
-        torch.compiler.is_compiling()
-        and type(q) is Tensor
+        products.suits_this_machine()
+        and torch.cpu._is_avx512_bf16_supported()
+        and {"recompile_limit", "isolate_recompiles"} <= inspect.signature(torch.compile).parameters.keys()
+    )
+
+
+def _suit(q: Tensor, k: Tensor, v: Tensor, *, grouped: bool) -> bool:
+    return (
+        type(q) is Tensor
         and q.device.type == "cpu"
-        and kind == torch.bfloat16
-        and dropout == 0.0
-        and BLOCK < length <= LONGEST
-        and k.shape[2] == length
-        and (mask is None or (mask.shape[-2:] == (length, length) and not mask.requires_grad))
+        and q.dim() == k.dim() == v.dim() == 4
+        and BLOCK < q.shape[2] <= LONGEST
+        and k.shape[0] == q.shape[0]
+        and k.shape[2:] == q.shape[2:]
+        and v.shape[:3] == k.shape[:3]
+        and (k.shape[1] == q.shape[1] or (grouped and q.shape[1] % k.shape[1] == 0))
+    )
+
+
+def _suits(mask: Tensor, length: int) -> bool:
+    return (
+        mask.shape[-2:] == (length, length)
+        and (mask.dtype == torch.bool or mask.is_floating_point())
+        and not mask.requires_grad
     )
 
 
 _library = torch.library.Library("specc_attention", "DEF")
 _library.define(
-    "attention(Tensor q, Tensor k, Tensor v, Tensor? mask, float scale, bool causal) -> (Tensor out, Tensor sums)"
+    "blockwise(Tensor q, Tensor k, Tensor v, Tensor? mask, float scale, bool causal) -> (Tensor out, Tensor sums)"
 )
 _library.define(
-    "gradients(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor? mask, Tensor sums, float scale, bool causal)"
-    " -> (Tensor of_q, Tensor of_k, Tensor of_v)"
+    "blockwise_gradients(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor? mask, Tensor sums, float scale,"
+    " bool causal) -> (Tensor of_q, Tensor of_k, Tensor of_v)"
 )
 
 
-@torch.library.impl(_library, "attention", "CPU")
+@torch.library.impl(_library, "blockwise", "CPU")
 def _attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool
 ) -> tuple[Tensor, Tensor]:
-    """Of [B, N, T, H] over as many keys and values: [B, N, T, H], and log-sums of exponentials, fp32 [B, N, T, 1].
+    """Of q [B, N, T, H], k [B, K, T, H] and v [B, K, T, G]: [B, N, T, G], and of each query, fp32 [B, N, T, 2].
 
+    That is the largest score, and the logarithm of the sum of exponentials; together they would round each other away.
     The mask broadcasts to [B, N, T, T]: it is added to the scores, or is True where a key is seen, and has no gradient.
     """
     out, sums = _of_shape(q, k, v)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        wide_q, wide_k = q.float(), k.float()
+        wide_q, wide_k, v = q.float(), _of_each_query(k.float(), q), _of_each_query(v, q)
         scores = None
         for part in _parts(q.shape, causal):
             scores = _exact_product(part.queries(wide_q), part.keys(wide_k).transpose(1, 2), scores)
@@ -110,7 +129,7 @@ def _attention(
     return out, sums
 
 
-@torch.library.impl(_library, "gradients", "CPU")
+@torch.library.impl(_library, "blockwise_gradients", "CPU")
 def _gradients(
     grad: Tensor,
     q: Tensor,
@@ -121,10 +140,11 @@ def _gradients(
     scale: float,
     causal: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of q, k and v [B, N, T, H], from that of the output."""
-    of_q = torch.empty(q.shape, dtype=q.dtype)
-    of_k, of_v = (torch.zeros(x.shape, dtype=torch.float32) for x in (k, v))
+    """Of q, k and v, from that of the output."""
+    of_q, keys = torch.empty_like(q), k.shape[1]
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        k, v = _of_each_query(k, q), _of_each_query(v, q)
+        of_k, of_v = (torch.zeros(x.shape, dtype=torch.float32) for x in (k, v))
         wide_grad, wide_q, wide_k, wide_v = (x.float() for x in (grad, q, k, v))
         scores = of_shares = None
         for part in _parts(q.shape, causal):
@@ -142,16 +162,16 @@ def _gradients(
             part.among(of_q)[:] = torch.bmm(of_scores, part.keys(k)).unflatten(0, part.heads)
             part.seen_of(of_k).add_(torch.bmm(of_scores.transpose(1, 2), part.queries(q)).unflatten(0, part.heads))
             part.seen_of(of_v).add_(torch.bmm(shares.transpose(1, 2), part.queries(grad)).unflatten(0, part.heads))
-    return of_q, of_k.to(k.dtype), of_v.to(v.dtype)
+        return of_q, *(_of_each_key(x, keys).to(q.dtype) for x in (of_k, of_v))
 
 
-@torch.library.register_fake("specc_attention::attention", lib=_library)
+@torch.library.register_fake("specc_attention::blockwise", lib=_library)
 def _of_shape(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     del k
-    return q.new_empty((*q.shape[:3], v.shape[3])), q.new_empty((*q.shape[:3], 1), dtype=torch.float32)
+    return q.new_empty((*q.shape[:3], v.shape[3])), q.new_empty((*q.shape[:3], 2), dtype=torch.float32)
 
 
-@torch.library.register_fake("specc_attention::gradients", lib=_library)
+@torch.library.register_fake("specc_attention::blockwise_gradients", lib=_library)
 def _of_shapes(_: Tensor, q: Tensor, k: Tensor, v: Tensor, *__: object) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
@@ -167,9 +187,19 @@ def _backwards(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     return (*of, None, None, None)
 
 
-torch.library.register_autograd("specc_attention::attention", _backwards, setup_context=_keep, lib=_library)
-ATTENTION = torch.ops.specc_attention.attention.default
-GRADIENTS = torch.ops.specc_attention.gradients.default
+torch.library.register_autograd("specc_attention::blockwise", _backwards, setup_context=_keep, lib=_library)
+ATTENTION = torch.ops.specc_attention.blockwise.default
+GRADIENTS = torch.ops.specc_attention.blockwise_gradients.default
+
+
+def _of_each_query(x: Tensor, q: Tensor) -> Tensor:
+    """Keys or values, one head for each of the queries'."""
+    return x if x.shape[1] == q.shape[1] else x.repeat_interleave(q.shape[1] // x.shape[1], dim=1)
+
+
+def _of_each_key(x: Tensor, keys: int) -> Tensor:
+    """Sums over the queries' heads of what concerns one of the keys'."""
+    return x if x.shape[1] == keys else x.unflatten(1, (keys, -1)).sum(2)
 
 
 @dataclass(frozen=True)
@@ -234,8 +264,11 @@ def _size(part: slice) -> int:
 
 
 @contextmanager
-def _bf16_products() -> Iterator[None]:
-    """Let oneDNN read fp32 as bf16, and write fp32."""
+def _by_onednn() -> Iterator[None]:
+    """Let oneDNN compute products of fp32, which PyTorch gives to MKL otherwise.
+
+    The way to it is a setting of the whole process, by which oneDNN may read fp32 as bf16: only for numbers that are.
+    """
     settings = torch.backends.mkldnn.matmul
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
@@ -251,13 +284,13 @@ def _exact_product(a: Tensor, b: Tensor, into: Tensor | None) -> Tensor:
     Where it fits, the memory of the product before takes the new one: it is in the caches still.
     """
     shape = (*a.shape[:2], b.shape[2])
-    with _bf16_products():
+    with _by_onednn():
         return torch.bmm(a, b, out=into if into is not None and into.shape == shape else None)
 
 
 @cache
 def _made(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One kernel of it for all sizes of blocks, and one for each kind of mask."""
+    """Compiled for any size: a few kernels of it, for each kind of mask, serve all blocks of all lengths."""
     return torch.compile(function, dynamic=True, recompile_limit=64, isolate_recompiles=True)
 
 
@@ -272,20 +305,20 @@ def _masked(scores: Tensor, mask: Tensor | None, scale: float, first: Tensor | N
 
 
 def _softmax(scores: Tensor, mask: Tensor | None, scale: float, first: Tensor | None) -> tuple[Tensor, Tensor]:
-    """In bf16, and the logarithms of the sums; a query that sees nothing takes nothing."""
+    """In bf16, and the largest scores and logarithms of sums; a query that sees nothing takes nothing."""
     scores = _masked(scores, mask, scale, first)
     largest = scores.amax(-1, keepdim=True)
     if mask is not None:
         largest = largest.masked_fill(largest == float("-inf"), 0.0)
     shares = (scores - largest).exp()
     total = shares.sum(-1, keepdim=True).clamp(min=_SMALLEST)
-    return (shares / total).bfloat16(), largest + total.log()
+    return (shares / total).bfloat16(), torch.cat([largest, total.log()], dim=-1)
 
 
 def _backward(
     scores: Tensor, sums: Tensor, of_shares: Tensor, mask: Tensor | None, scale: float, first: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Shares of values, and gradients of scores, both in bf16."""
-    shares = (_masked(scores, mask, scale, first) - sums).exp()
+    shares = (_masked(scores, mask, scale, first) - sums[..., :1] - sums[..., 1:]).exp()
     mean = (shares * of_shares).sum(-1, keepdim=True)
     return shares.bfloat16(), (shares * (of_shares - mean) * scale).bfloat16()

@@ -95,8 +95,8 @@ def rows_of(recipe: Recipe, step: int, ranks: Ranks) -> Examples:
 def plain_curve(plan: Path, steps: int, micro: int = ROWS, *, bf16: bool = False) -> Curve:
     """The same training in one process by a loop of its own, `torch.optim.AdamW` and no engine.
 
-    In micro-batches: an auxiliary loss is one of a micro-batch. In fp64, so that what is measured is the rounding of
-    the engine and not also that of its judge. From fp32 weights.
+    In micro-batches: an auxiliary loss is one of a micro-batch. In fp64 but for what the program itself has in fp32
+    (norms), so that what is measured is the rounding of the engine, and little of that of its judge. From fp32 weights.
     """
     made = reference.recipe(plan)
     model: Any = made.model()

@@ -97,7 +97,8 @@ def rows_of(whole: Tensor, data_rank: int, data_size: int) -> Examples:
 def plain_curve(plan: Path, steps: int = STEPS, *, bf16: bool = False) -> Curve:
     """The same training by a loop of its own: one process, whole batches, `torch.optim.AdamW`, no engine.
 
-    In fp64, so that what is measured is the rounding of the engine and not also that of its judge. From fp32 weights.
+    In fp64 but for what the program itself computes in fp32 (norms), so that what is measured is the rounding of the
+    engine, and little of that of its judge. From fp32 weights.
     """
     made = recipe(plan)
     model = made.model()

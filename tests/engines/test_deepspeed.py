@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -146,7 +147,9 @@ def test_offload_gives_the_curve_of_one_process(stage: int, asked: str, base: Pa
 
 @pytest.mark.slow
 @pytest.mark.skipif(not reads_asynchronously(), reason="libaio-dev is not installed: nothing goes to NVMe")
-@pytest.mark.parametrize("asked", ["optimizer: nvme", "optimizer: nvme, parameters: nvme"])
+@pytest.mark.parametrize(
+    "asked", ["optimizer: nvme", "optimizer: nvme, parameters: nvme", "optimizer: cpu, parameters: nvme"]
+)
 def test_states_on_nvme_give_the_curve_of_one_process(asked: str, base: Path, tmp_path: Path) -> None:
     disk = tmp_path / "nvme"
     disk.mkdir()
@@ -157,24 +160,34 @@ def test_states_on_nvme_give_the_curve_of_one_process(asked: str, base: Path, tm
     agree(said, alone("alibi", base, 20, WIDE))
     equal_copies(said)
     there = {path.relative_to(disk / "zero_stage_3").parts[0] for path in disk.rglob("*.swp")}
-    assert there == ({"optimizer", "float32params"} if "parameters" in asked else {"optimizer"})
+    named = {"optimizer: nvme": "optimizer", "parameters: nvme": "float32params"}
+    assert there == {folder for what, folder in named.items() if what in asked}
     again = on_ranks(2, train, str(plan), layout, 20, None, folder)
     assert [one["losses"] for one in again] == [one["losses"][10:] for one in said]
     assert [one["weights"] for one in again] == [one["weights"] for one in said]
 
 
-def test_a_machine_without_nvme_is_told_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_or_a_folder_that_does_not_serve_is_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from runners.engines import deepspeed_package
 
-    (tmp_path / "file").touch()
-    offload = f"zero_stage: 3, offload: {{optimizer: nvme, nvme_path: {tmp_path}/file/nvme}}"
-    plan = plan_of(tmp_path, 1, offload)
-    recipe = reference.recipe(plan, engine_config="deepspeed/pretrain.json", micro_batch_size=8)
-    for there, said in ((True, "not here: .*Not a directory"), (False, "lacks `libaio-dev`")):
-        builder = SimpleNamespace(is_compatible=lambda there=there, **_: there)
-        monkeypatch.setattr(deepspeed_package, "AsyncIOBuilder", lambda builder=builder: builder)
-        with pytest.raises(RunError, match=said):
+    def told(folder: str, there: bool = True) -> str:
+        builder = SimpleNamespace(is_compatible=lambda **_: there)
+        monkeypatch.setattr(deepspeed_package, "AsyncIOBuilder", lambda: builder)
+        plan = plan_of(tmp_path, 1, f"zero_stage: 3, offload: {{optimizer: nvme, nvme_path: {tmp_path}/{folder}}}")
+        recipe = reference.recipe(plan, engine_config="deepspeed/pretrain.json", micro_batch_size=8)
+        with pytest.raises(RunError) as error:
             deepspeed_package.configuration(recipe)
+        return str(error.value)
+
+    (tmp_path / "file").touch()
+    (tmp_path / "used").mkdir()
+    assert "not here: " in told("file/nvme")
+    assert "lacks `libaio-dev`" in told("new", there=False)
+    with (tmp_path / "used/rank0.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "another run writes to `nvme_path`" in told("used")
 
 
 @pytest.mark.slow

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
-from runners.engines.recompute import PRODUCTS
+from runners.engines.recompute import PRODUCTS, blocks, recompute_activations
+from runners.engines.step import Step
 from runners.kernels import attention, use_fast_kernels
+from runners.objective.examples import next_token
 from tests.compiling import model as generated
 
 BLOCK, LONGEST = attention.BLOCK, attention.LONGEST
@@ -139,7 +142,62 @@ def test_groups_of_queries_share_keys(calls: list[int]) -> None:
         by(torch.compile(attention.scaled_dot_product_attention)), by(F.scaled_dot_product_attention), strict=True
     ):
         torch.testing.assert_close(own, usual, atol=0.03, rtol=0.03)
-    assert calls
+    assert calls == [256, 256]
+
+
+@compiles
+@pytest.mark.slow
+def test_a_large_number_hides_a_key_as_infinity_does(calls: list[int]) -> None:
+    """Beside such a number the logarithm of a sum is rounded away."""
+    torch.manual_seed(0)
+    inputs, seen = tuple(torch.randn(1, 2, 160, 16) for _ in range(3)), torch.ones(160, 160).tril() == 1
+    inputs[0][:, :, 5] = 0.0
+    seen[5] = False
+    hidden = torch.zeros(160, 160).masked_fill(~seen, -1e9)
+    seen[5] = True  # a query whose keys are all hidden alike sees all alike
+    means = torch.zeros(160, 160).masked_fill(~seen, float("-inf"))
+
+    def by(kernel: Kernel, mask: Tensor, *, bf16: bool, of: tuple[Tensor, ...]) -> list[Tensor]:
+        return with_gradients(lambda *x: kernel(*x, mask), of, inputs[2].to(of[0].dtype), bf16=bf16)
+
+    own = by(torch.compile(attention.scaled_dot_product_attention), hidden, bf16=True, of=inputs)
+    wide = tuple(x.bfloat16().double() for x in inputs)
+    assert calls == [160, 160]
+    for one, right in zip(own, by(F.scaled_dot_product_attention, means.double(), bf16=False, of=wide), strict=True):
+        assert error(one, right) < 0.02
+        assert error(one[:, :, 5], right[:, :, 5]) < 0.05
+
+
+@compiles
+@pytest.mark.slow
+def test_a_program_trains_with_it_whatever_it_computes_again(
+    calls: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss and gradients of PyTorch's kernel; `selective` keeps what attention gives."""
+    monkeypatch.setattr(attention, "suits_this_machine", lambda: True)
+    program = generated(tmp_path, "model.context_length=160", "model.position={kind: rope}", "model.num_layers=2")
+    monkeypatch.setitem(sys.modules, program.__name__, program)  # where the compiler looks for its names
+    ids = torch.randint(0, 200, (2, 161), generator=torch.Generator().manual_seed(0))
+
+    def gradients(how: str) -> list[Tensor]:
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        model = program.Model()
+        for weight in model.parameters():
+            nn.init.normal_(weight, std=0.05)
+        recompute_activations(blocks(model), how)
+        loss, _ = torch.compile(Step(model, "bf16"))(next_token(ids), 1.0)
+        loss.backward()
+        return [loss.detach(), *(weight.grad for weight in model.parameters() if weight.grad is not None)]
+
+    usual = gradients("none")
+    assert not calls
+    use_fast_kernels(program.Model, program.Model(), torch.device("cpu"), compiled=True)
+    for how, passes in (("none", 2), ("selective", 2), ("full", 3)):
+        calls.clear()
+        for own, other in zip(gradients(how), usual, strict=True):
+            assert error(own, other.double()) < 0.02
+        assert calls == [160] * 2 * passes
 
 
 @compiles
@@ -176,14 +234,19 @@ def test_what_is_not_compiled_or_not_for_it_is_that_of_pytorch(monkeypatch: pyte
         attention.scaled_dot_product_attention(other, other, other, is_causal=True)
     attention.scaled_dot_product_attention(long, long, long, dropout_p=0.1, is_causal=True)
     attention.scaled_dot_product_attention(long[:, :, -1:], long, long)
+    attention.scaled_dot_product_attention(long[0], long[0], long[0])
+    attention.scaled_dot_product_attention(long, long[:, :1], long[:, :1])
     bias = torch.zeros(LONGEST, LONGEST, dtype=torch.bfloat16, requires_grad=True)
     attention.scaled_dot_product_attention(long, long, long, bias)
+    attention.scaled_dot_product_attention(long, long, long, bias.detach()[:1])
     assert len(taken) == 1
+    attention.scaled_dot_product_attention(long, long[:, :1], long[:, :1], enable_gqa=True)
+    assert len(taken) == 2
 
 
 def test_settings_of_products_are_as_before() -> None:
     before = torch.backends.mkldnn.matmul.fp32_precision
-    with attention._bf16_products():
+    with attention._by_onednn():
         assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
     assert torch.backends.mkldnn.matmul.fp32_precision == before
 
