@@ -112,6 +112,8 @@ def _locked(path: Path) -> IO[str]:
     lock = path.open("w", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # DeepSpeed goes past the cache of the system, which a file system in memory does not know.
+        os.close(os.open(path, os.O_WRONLY | os.O_DIRECT))
     except OSError:
         lock.close()
         raise
